@@ -1,0 +1,62 @@
+//! Every limit of the store, each one constant, checked before anything is written.
+//! Owns: the numbers and the check. May touch: `error`.
+//! Never: depends on what is in a store.
+//!
+//! | limit | value | what is above it |
+//! |---|---|---|
+//! | [`BODY_BYTES_MAX`] | 1 MiB | `LimitExceeded`; also never above a quarter of a journal file |
+//! | [`BATCH_MESSAGES_MAX`] | 4,096 | `LimitExceeded` |
+//! | [`JOIN_USERS_MAX`] | 50,000 | `LimitExceeded` |
+//! | [`PAGE_MESSAGES_MAX`], [`PAGE_BYTES_MAX`] | 1,000, 16 MiB | `LimitExceeded` |
+//! | [`LIST_ENTRIES_MAX`], [`LATEST_MESSAGES_MAX`] | 1,000, 20 | `LimitExceeded` |
+//! | [`CATCH_UP_MESSAGES_MAX`], [`CATCH_UP_BYTES_MAX`] | 10,000, 64 MiB | `LimitExceeded` |
+//! | [`JOURNAL_BYTES_MIN`] to [`JOURNAL_BYTES_MAX`] | 64 KiB to 1 GiB | `LimitExceeded` above, `InvalidInput` below |
+//! | [`SYNC_DELAY_MS_MAX`] | 10,000 | `LimitExceeded` |
+//!
+//! A limit of 0 in a question gives an empty page. A batch or a bulk join is one frame of the journal,
+//! so it must also fit a quarter of a journal file: `LimitExceeded` if not.
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Most bytes of a message body.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Most messages of one atomic batch.
+pub const BATCH_MESSAGES_MAX: usize = 4_096;
+/// Most users of one bulk join.
+pub const JOIN_USERS_MAX: usize = 50_000;
+/// Most messages a history page can be asked for.
+pub const PAGE_MESSAGES_MAX: usize = 1_000;
+/// Most body bytes a history page can be asked for.
+pub const PAGE_BYTES_MAX: usize = 16 << 20;
+/// Most entries a page of a session list can be asked for.
+pub const LIST_ENTRIES_MAX: usize = 1_000;
+/// Most latest messages an entry of a session list can be asked for.
+pub const LATEST_MESSAGES_MAX: usize = 20;
+/// Most body bytes of the latest messages of one entry; what is above it is cut, with a flag.
+pub const LATEST_BYTES_MAX: usize = 4 << 10;
+/// Most messages one `catch_up` page can be asked for.
+pub const CATCH_UP_MESSAGES_MAX: usize = 10_000;
+/// Most body bytes one `catch_up` page can be asked for.
+pub const CATCH_UP_BYTES_MAX: usize = 64 << 20;
+/// Smallest journal file.
+pub const JOURNAL_BYTES_MIN: u64 = 64 << 10;
+/// Largest journal file; offsets in it are 32 bits wide on disk.
+pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+/// A batch may take this part of a journal file: one quarter.
+pub const BATCH_PART_OF_JOURNAL: u64 = 4;
+/// Longest that a `Buffered` call in a `Sync` store may stay invisible, in milliseconds.
+pub const SYNC_DELAY_MS_MAX: u64 = 10_000;
+/// How long a client id is taken, in microseconds of commit time: seven days.
+pub const DEDUP_WINDOW_MICROS: u64 = 7 * 24 * 3_600 * 1_000_000;
+/// Most ends of epochs that are remembered; older cursors are answered with `ResetRequired`.
+pub const EPOCHS_MAX: usize = 1_024;
+/// Most evidence files (`*.evidence`: what recovery set aside) that are kept.
+pub const EVIDENCE_FILES_MAX: usize = 4;
+
+/// Checks `value` against `limit`.
+pub(crate) fn check(name: &str, value: usize, limit: usize) -> Result<()> {
+    if value <= limit {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::LimitExceeded, format!("{name} is above its limit: limit={limit} got={value}")))
+}

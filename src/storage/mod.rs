@@ -1,0 +1,107 @@
+//! The only way to files: one directory, a handful of operations, each with its promise.
+//! Owns: the contract of [`Storage`] and [`StorageFile`], and [`Body`]. May touch: nothing.
+//! Never: knows what the bytes mean.
+
+mod body;
+mod real;
+mod sim;
+
+pub use body::Body;
+pub use real::{ReadMode, RealStorage};
+pub use sim::{CrashPlan, FailEffect, Loss, SimStorage};
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Bytes at the start of every file that may be rewritten for ever and never viewed.
+pub const REWRITABLE_BYTES: u64 = 4096;
+
+/// One directory of files.
+///
+/// # Contract
+/// - A file's *bytes* are durable once [`StorageFile::sync`] returned after they were written. Before
+///   that a crash of the machine may keep any subset of the writes, in any order, each torn at any
+///   sector; the end of the process alone loses nothing that a call has returned from.
+/// - A file's *name* (its creation, renaming, removal) is durable once [`Storage::sync_directory`]
+///   returned after it. Before that a crash of the machine may keep any subset, but each of them whole.
+/// - A call that returns an error may have had all, some or none of its effect. After a failed sync
+///   nothing written since the last good one may be trusted, also not by a later sync that succeeds.
+/// - Names are plain file names without a path separator.
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// All names in the directory, in no order. Names that are not UTF-8 are an error of kind `InvalidData`.
+    fn list(&self) -> io::Result<Vec<String>>;
+    /// Makes a new file of `length` zero bytes, with its space allotted; an error of kind `AlreadyExists` if the name is taken.
+    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn StorageFile>>;
+    /// Opens a file for reading and writing.
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
+    /// Gives a file another name. The caller has made sure that the target is free. Open handles stay good.
+    fn rename(&self, source: &str, target: &str) -> io::Result<()>;
+    /// Takes a name away; the bytes go when the last handle does.
+    fn remove(&self, name: &str) -> io::Result<()>;
+    /// Makes all names durable.
+    fn sync_directory(&self) -> io::Result<()>;
+    /// Under how many names the file is known.
+    fn link_count(&self, name: &str) -> io::Result<u64>;
+    /// Takes the directory for this process until the value is dropped; an error of kind `WouldBlock` if another has it.
+    fn lock(&self) -> io::Result<Box<dyn StorageLock>>;
+    /// Fills `bytes` with random ones.
+    fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()>;
+    /// The name with the directory before it, for messages.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// Holds a directory for this process; dropping it lets go.
+pub trait StorageLock: Send + Sync + fmt::Debug {}
+
+/// One open file of fixed length.
+///
+/// The first [`REWRITABLE_BYTES`] may be rewritten at any time and are only copied out. Above them a
+/// byte is written while it is *unsettled*, and viewed once it is *settled*: [`StorageFile::settle`] moves the border
+/// and promises that nothing below it is written again. A new handle starts with everything unsettled.
+/// This is what makes handing out mapped bytes sound, so implementations enforce it.
+pub trait StorageFile: Send + Sync + fmt::Debug {
+    /// The length, in bytes.
+    fn length(&self) -> u64;
+    /// Writes all of `bytes`: seen by every later read, kept when the process ends, durable after the next sync.
+    /// An error of kind `InvalidInput` for a range past the end, or one that is settled.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Copies bytes out; an error of kind `UnexpectedEof` past the end.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()>;
+    /// Promises that nothing above the first [`REWRITABLE_BYTES`] and below `offset` is written again. Never moves back.
+    fn settle(&self, offset: u64);
+    /// Settled bytes in place, if this storage maps files; `None` if it does not, or the range is not
+    /// wholly settled.
+    fn mapped(&self, offset: u64, length: usize) -> Option<&[u8]>;
+    /// Settled bytes to keep: without copying if this storage maps files, a copy otherwise. An error
+    /// of kind `InvalidInput` if the range is not wholly settled.
+    fn body(&self, offset: u64, length: usize) -> io::Result<Body>;
+    /// Makes all bytes written before this call durable.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Checks a write against length and settled border.
+fn check_write(offset: u64, length: usize, file_length: u64, settled: u64) -> io::Result<()> {
+    let end = offset.checked_add(length as u64).filter(|end| *end <= file_length);
+    match end {
+        None => Err(io::Error::new(io::ErrorKind::InvalidInput, "write past the end of the file")),
+        Some(end) if offset.max(REWRITABLE_BYTES) < end.min(settled) => {
+            Err(io::Error::new(io::ErrorKind::InvalidInput, "write to settled bytes"))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Checks a read against the length.
+fn check_read(offset: u64, length: usize, file_length: u64) -> io::Result<()> {
+    match offset.checked_add(length as u64) {
+        Some(end) if end <= file_length => Ok(()),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "read past the end of the file")),
+    }
+}
+
+/// Whether a range may be viewed.
+fn is_settled(offset: u64, length: usize, settled: u64) -> bool {
+    offset >= REWRITABLE_BYTES && offset.checked_add(length as u64).is_some_and(|end| end <= settled)
+}

@@ -1,0 +1,277 @@
+//! Files of the operating system, in one directory.
+//! Owns: paths, permissions, mappings. May touch: `body`.
+//! Never: decides what is durable when; it syncs what it is told to.
+
+use super::{Body, REWRITABLE_BYTES, Storage, StorageFile, StorageLock, check_read, check_write, is_settled};
+use memmap2::MmapRaw;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+const LOCK_NAME: &str = "LOCK";
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// How the bytes of files are read and written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Through a shared mapping: bodies are handed out without copying, an append is a copy in memory.
+    /// A file that *another* program truncates while it is mapped ends the process with a signal, as
+    /// does a device error on a page that is being read.
+    #[default]
+    Mapped,
+    /// Through `pread` and `pwrite`: every fault is an error value, at the price of a system call and a
+    /// copy for every append and every message read.
+    Pread,
+}
+
+/// A directory of the file system; made with mode 0700, its files with mode 0600.
+#[derive(Debug)]
+pub struct RealStorage {
+    directory: PathBuf,
+    read_mode: ReadMode,
+}
+
+impl RealStorage {
+    /// The directory `path`, made if it is absent; its parent must exist.
+    pub fn new(path: impl AsRef<Path>, read_mode: ReadMode) -> io::Result<RealStorage> {
+        let directory = path.as_ref().to_owned();
+        match DirBuilder::new().mode(0o700).create(&directory) {
+            Ok(()) => {
+                let parent = match directory.parent() {
+                    Some(parent) if parent != Path::new("") => parent,
+                    _ => Path::new("."),
+                };
+                File::open(parent)?.sync_all()?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(RealStorage { directory, read_mode })
+    }
+
+    fn handle(&self, file: File) -> io::Result<Arc<dyn StorageFile>> {
+        let length = file.metadata()?.len();
+        let map = match self.read_mode {
+            ReadMode::Mapped if length > 0 => Some(Arc::new(Map(MmapRaw::map_raw(&file)?))),
+            _ => None,
+        };
+        Ok(Arc::new(RealFile { file, length, map, settled: AtomicU64::new(0), write: Mutex::new(()) }))
+    }
+}
+
+impl Storage for RealStorage {
+    fn list(&self) -> io::Result<Vec<String>> {
+        fs::read_dir(&self.directory)?
+            .map(|entry| {
+                entry?.file_name().into_string().map_err(|name| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("file name is not UTF-8: name={name:?}"))
+                })
+            })
+            .collect()
+    }
+
+    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let fill = || {
+            // Written, not only allotted: overwriting written blocks needs no change of the file's
+            // metadata, which makes every later fdatasync cheaper (docs/decisions/journal-files.md).
+            let mut offset = 0;
+            while offset < length {
+                let part = (length - offset).min(ZEROS.len() as u64);
+                file.write_all_at(&ZEROS[..part as usize], offset)?;
+                offset += part;
+            }
+            self.handle(file.try_clone()?)
+        };
+        fill().inspect_err(|_| {
+            // The space is what the caller lacks; a half-made file would keep it.
+            let _ = fs::remove_file(&path);
+        })
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        let path = self.path(name);
+        if !fs::symlink_metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+        }
+        self.handle(OpenOptions::new().read(true).write(true).open(path)?)
+    }
+
+    fn rename(&self, source: &str, target: &str) -> io::Result<()> {
+        fs::rename(self.path(source), self.path(target))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.directory)?.sync_all()
+    }
+
+    fn link_count(&self, name: &str) -> io::Result<u64> {
+        Ok(fs::symlink_metadata(self.path(name))?.nlink())
+    }
+
+    fn lock(&self) -> io::Result<Box<dyn StorageLock>> {
+        let path = self.path(LOCK_NAME);
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(RealLock(file))),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        getrandom::fill(bytes).map_err(io::Error::other)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+}
+
+/// The lock goes with the descriptor.
+#[derive(Debug)]
+struct RealLock(#[allow(dead_code, reason = "held, not read: closing it lets go of the lock")] File);
+
+impl StorageLock for RealLock {}
+
+/// A whole file, mapped shared and writable. Only raw pointers into it are kept, so that a reference
+/// exists for settled bytes alone.
+#[derive(Debug)]
+pub(super) struct Map(MmapRaw);
+
+struct RealFile {
+    file: File,
+    length: u64,
+    map: Option<Arc<Map>>,
+    settled: AtomicU64,
+    /// Held while bytes are copied in and while the settled border moves, so that a range is never
+    /// written and settled at once.
+    write: Mutex<()>,
+}
+
+impl std::fmt::Debug for RealFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RealFile").field("file", &self.file).field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl RealFile {
+    fn settled(&self) -> u64 {
+        // Pairs with the Release in `settle`: the bytes below were written before.
+        self.settled.load(Ordering::Acquire)
+    }
+}
+
+impl StorageFile for RealFile {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let _one_at_a_time = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        check_write(offset, bytes.len(), self.length, self.settled())?;
+        let Some(map) = &self.map else {
+            return self.file.write_all_at(bytes, offset);
+        };
+        // SAFETY: `check_write` keeps the range inside `length`, which is the mapping's length. The
+        // range is unsettled (or in the first page, which is never referenced), so no `&[u8]` or
+        // `Body` covers it, and it stays so until the guard is dropped, since `settle` takes the
+        // same lock. Writers exclude each other by the lock; `read_at` does not touch the mapping.
+        unsafe {
+            map.0.as_mut_ptr().add(offset as usize).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+        // Checked here, since an offset that no file can have is another error to the system.
+        check_read(offset, bytes.len(), self.length)?;
+        // The page cache is shared with the mapping, so this sees what was copied in there.
+        self.file.read_exact_at(bytes, offset)
+    }
+
+    fn settle(&self, offset: u64) {
+        let _no_write_meanwhile = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        self.settled.fetch_max(offset.min(self.length), Ordering::Release);
+    }
+
+    fn mapped(&self, offset: u64, length: usize) -> Option<&[u8]> {
+        let map = self.map.as_ref()?;
+        if !is_settled(offset, length, self.settled()) {
+            return None;
+        }
+        // SAFETY: settled ranges lie inside the mapping and above the first page, were written
+        // before (Acquire in `settled`) and are never written again by this handle; the mapping
+        // lives as long as `self`. Another process that truncates the file is the documented
+        // exception of `ReadMode::Mapped`.
+        Some(unsafe { std::slice::from_raw_parts(map.0.as_ptr().add(offset as usize), length) })
+    }
+
+    fn body(&self, offset: u64, length: usize) -> io::Result<Body> {
+        if !is_settled(offset, length, self.settled()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "bytes are not settled"));
+        }
+        match &self.map {
+            // SAFETY: settled, hence inside the mapping and never written again, see `mapped`.
+            Some(map) => Ok(unsafe { Body::of_map(map, map.0.as_ptr().add(offset as usize), length) }),
+            None => {
+                let mut bytes = vec![0; length];
+                self.read_at(offset, &mut bytes)?;
+                Ok(Body::copy_of(&bytes))
+            }
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        // On Linux fdatasync also writes the dirty pages of a shared mapping; elsewhere msync must.
+        #[cfg(not(target_os = "linux"))]
+        if let Some(map) = &self.map {
+            map.0.flush()?;
+        }
+        self.file.sync_data()
+    }
+}
+
+const _: () = assert!(REWRITABLE_BYTES == 4096, "docs/format.md: the header is the first page");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn keeps_others_out() {
+        let directory = std::env::temp_dir().join(format!("restante-mode-{}", std::process::id()));
+        let storage = RealStorage::new(&directory, ReadMode::Mapped).unwrap();
+        storage.create("letters", 4096).unwrap();
+        let _lock = storage.lock().unwrap();
+        let modes = [mode(&directory), mode(&storage.path("letters")), mode(&storage.path(LOCK_NAME))];
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(modes, [0o700, 0o600, 0o600]);
+    }
+
+    #[test]
+    fn opens_regular_files_only() {
+        let directory = std::env::temp_dir().join(format!("restante-regular-{}", std::process::id()));
+        let storage = RealStorage::new(&directory, ReadMode::Mapped).unwrap();
+        storage.create("letters", 4096).unwrap();
+        std::os::unix::fs::symlink("letters", storage.path("link")).unwrap();
+        fs::hard_link(storage.path("letters"), storage.path("second")).unwrap();
+        let (link, count) = (storage.open("link").map(|_| ()), storage.link_count("letters"));
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(link.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(count.unwrap(), 2);
+    }
+}
