@@ -1,0 +1,238 @@
+//! One journal file: its name, its header, and the messages in it found again by their place.
+//! Owns: names, places, reading. May touch: `change`, `frame`, `header`, `storage`.
+//! Never: writes frames; that is the writer's work.
+
+use super::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
+use crate::change::{self, Append, Change};
+use crate::error::{Error, Result};
+use crate::storage::{Body, Storage, StorageFile};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const SUFFIX: &str = ".journal";
+
+/// The name of the journal file with this id.
+pub(crate) fn journal_name(file_id: u64) -> String {
+    format!("{file_id:016x}{SUFFIX}")
+}
+
+/// The id in the name of a journal file; `None` for any other name, however similar.
+pub(crate) fn journal_id(name: &str) -> Option<u64> {
+    let id = u64::from_str_radix(name.strip_suffix(SUFFIX)?, 16).ok()?;
+    (id != 0 && journal_name(id) == name).then_some(id)
+}
+
+/// Where a record lies: file and offset, in eight bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u64);
+
+impl Place {
+    pub fn new(file_id: u64, offset: u64) -> Place {
+        assert!(file_id <= FILE_ID_MAX && offset <= u64::from(u32::MAX), "the writer rolls long before");
+        Place(file_id << 32 | offset)
+    }
+
+    pub fn file_id(self) -> u64 {
+        self.0 >> 32
+    }
+
+    pub fn offset(self) -> u64 {
+        self.0 & u64::from(u32::MAX)
+    }
+}
+
+/// The bytes of a changes frame before its first record: the commit time.
+pub(crate) const COMMIT_TIME_BYTES: usize = size_of::<u64>();
+
+/// A message as it lies in a file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stored {
+    pub append: Append,
+    pub version: u64,
+    pub commit_time: u64,
+    pub body_offset: u64,
+    pub body_bytes: usize,
+}
+
+/// A journal file that is open for reading, and for writing if it is the newest.
+#[derive(Debug)]
+pub(crate) struct JournalFile {
+    pub header: FileHeader,
+    pub handle: Arc<dyn StorageFile>,
+    pub path: PathBuf,
+    pub seed: u32,
+    /// Where the frames end that may be read.
+    end: AtomicU64,
+}
+
+impl JournalFile {
+    /// `end` is where the frames end that are already there.
+    pub fn new(storage: &dyn Storage, header: FileHeader, handle: Arc<dyn StorageFile>, end: u64) -> JournalFile {
+        let path = storage.path(&journal_name(header.file_id));
+        handle.settle(end);
+        JournalFile { seed: header.seed(), header, handle, path, end: AtomicU64::new(end) }
+    }
+
+    pub fn id(&self) -> u64 {
+        self.header.file_id
+    }
+
+    pub fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// Writes frames behind the present end and lets readers see them.
+    pub fn append(&self, frames: &[u8]) -> Result<()> {
+        let end = self.end();
+        self.handle.write_at(end, frames).map_err(|error| Error::io("write", &self.path, error))?;
+        let end = end + frames.len() as u64;
+        self.handle.settle(end);
+        self.end.store(end, Ordering::Release);
+        Ok(())
+    }
+
+    /// Makes all frames durable.
+    pub fn sync(&self) -> Result<()> {
+        self.handle.sync().map_err(|error| Error::io("sync", &self.path, error))
+    }
+
+    /// Notes how far the file is synced. The note itself is not synced.
+    pub fn stamp(&self, stamp: Stamp) -> Result<()> {
+        stamp.write(&*self.handle, self.seed).map_err(|error| Error::io("write", &self.path, error))
+    }
+
+    /// Reads the message whose record begins at `offset`.
+    pub fn read(&self, offset: u64) -> Result<Stored> {
+        let available = usize::try_from(self.end().saturating_sub(offset)).unwrap_or(0);
+        match self.handle.mapped(offset, available) {
+            Some(bytes) => self.parse(offset, bytes),
+            None => {
+                // Enough for any record's fields, so that only the body is read another time.
+                let mut bytes = [0; change::RECORD_BYTES_MAX];
+                let bytes = &mut bytes[..available.min(change::RECORD_BYTES_MAX)];
+                self.copy(offset, bytes)?;
+                self.parse(offset, bytes)
+            }
+        }
+    }
+
+    /// The body of a message, where it lies.
+    pub fn body(&self, stored: &Stored) -> Result<Body> {
+        self.handle.body(stored.body_offset, stored.body_bytes).map_err(|error| Error::io("read", &self.path, error))
+    }
+
+    /// `bytes` begin with the record and hold at least its fields.
+    fn parse(&self, offset: u64, bytes: &[u8]) -> Result<Stored> {
+        let damaged = |expected: &str| Error::corruption_at(&self.path, offset, expected, "other bytes");
+        let mut record = bytes;
+        let length = change::decode_length(&mut record).ok_or_else(|| damaged("a record"))?;
+        let record_offset = offset + (bytes.len() - record.len()) as u64;
+        if record_offset + length as u64 > self.end() {
+            return Err(damaged("a record inside the frames"));
+        }
+        let back = change::peek_back(record).ok_or_else(|| damaged("an append record"))?;
+        let frame_offset = offset.checked_sub(back).filter(|start| *start >= FRAMES_OFFSET);
+        let frame_offset = frame_offset.ok_or_else(|| damaged("a record inside a frame"))?;
+        let (frame, frame_time) = self.frame_at(frame_offset)?;
+        let record = &record[..length.min(record.len())];
+        let decoded = change::decode(record, frame_time).ok_or_else(|| damaged("an append record"))?;
+        let Change::Append(append) = decoded.change else {
+            return Err(damaged("an append record"));
+        };
+        let fields = record.len() - decoded.body.len();
+        Ok(Stored {
+            append,
+            version: self.header.first_version + u64::from(frame.version_delta) + decoded.place.index,
+            commit_time: decoded.commit_time,
+            body_offset: record_offset + fields as u64,
+            body_bytes: length - fields,
+        })
+    }
+
+    /// The header and commit time of the changes frame at `offset`.
+    fn frame_at(&self, offset: u64) -> Result<(FrameHeader, u64)> {
+        const BYTES: usize = FRAME_HEADER_BYTES + COMMIT_TIME_BYTES;
+        let mut copy = [0; BYTES];
+        let bytes = match self.handle.mapped(offset, BYTES) {
+            Some(bytes) => bytes,
+            None => {
+                self.copy(offset, &mut copy)?;
+                &copy
+            }
+        };
+        let header = frame::peek_header(bytes).filter(|header| header.kind == FrameKind::Changes);
+        let time = bytes[FRAME_HEADER_BYTES..].first_chunk().map(|time| u64::from_le_bytes(*time));
+        header.zip(time).ok_or_else(|| Error::corruption_at(&self.path, offset, "a frame of changes", "other bytes"))
+    }
+
+    fn copy(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
+        self.handle.read_at(offset, bytes).map_err(|error| Error::io("read", &self.path, error))
+    }
+}
+
+/// The live files, by id.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FileTable {
+    first_id: u64,
+    files: Vec<Option<Arc<JournalFile>>>,
+}
+
+impl FileTable {
+    pub fn add(&mut self, file: Arc<JournalFile>) {
+        if self.files.is_empty() {
+            self.first_id = file.id();
+        }
+        let index = (file.id() - self.first_id) as usize;
+        self.files.resize(self.files.len().max(index + 1), None);
+        self.files[index] = Some(file);
+    }
+
+    pub fn get(&self, place: Place) -> Result<&Arc<JournalFile>> {
+        let index = place.file_id().wrapping_sub(self.first_id) as usize;
+        match self.files.get(index) {
+            Some(Some(file)) => Ok(file),
+            _ => Err(Error::corruption_at(
+                &PathBuf::from(journal_name(place.file_id())),
+                place.offset(),
+                "a live file",
+                "no such file",
+            )),
+        }
+    }
+
+    /// Reads the message at `place`.
+    pub fn read(&self, place: Place) -> Result<Stored> {
+        self.get(place)?.read(place.offset())
+    }
+}
+
+/// Adds a frame to the digest of the frames before it: their headers, whose checksums stand for the
+/// payloads.
+pub(crate) fn digest_frame(digest: u64, frame: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(&frame[..FRAME_HEADER_BYTES], digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_exact_names_are_journal_files() {
+        assert_eq!(journal_id("000000000000000a.journal"), Some(10));
+        assert_eq!(journal_name(10), "000000000000000a.journal");
+        for name in ["000000000000000A.journal", "a.journal", "+00000000000000a.journal", "0000000000000000.journal"] {
+            assert_eq!(journal_id(name), None, "{name}");
+        }
+        for name in ["000000000000000a.journal.tmp", "000000000000000a.spare", "LOCK", ""] {
+            assert_eq!(journal_id(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_place_keeps_file_and_offset() {
+        let place = Place::new(FILE_ID_MAX, 1 << 30);
+        assert_eq!((place.file_id(), place.offset()), (FILE_ID_MAX, 1 << 30));
+    }
+}

@@ -1,0 +1,341 @@
+//! The newest end of the journal: frames go in here, one file after another.
+//! Owns: the current file, the closed one that is not synced yet, the buffer. May touch: `file`,
+//! `frame`, `header`, `live`, `prepare`, `storage`.
+//! Never: decides what a change is, or when to sync; it says what a sync would cover.
+
+use super::file::{COMMIT_TIME_BYTES, JournalFile, Place, digest_frame, journal_name};
+use super::frame::{self, FRAME_HEADER_BYTES, FrameKind};
+use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
+use super::live::{Files, LIVE_FILE_BYTES_MAX, LiveFile, OpenMark, encode_closing};
+use super::prepare::{Spare, TMP_SUFFIX};
+use crate::change::{self, Change, RECORD_BYTES_MAX, RecordPlace};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Storage, StorageFile};
+use crate::varint::VARINT_BYTES_MAX;
+use std::sync::Arc;
+
+/// Kept free at the end of every file, besides room for an open mark: a closing frame, a close mark.
+pub(crate) const TAIL_BYTES: u64 = (frame::frame_bytes(VARINT_BYTES_MAX) + frame::frame_bytes(0)) as u64;
+
+/// The most a change takes in a frame of its own, body and padding included.
+pub(crate) const fn change_bytes_max(body_bytes: usize) -> u64 {
+    (frame::frame_bytes(COMMIT_TIME_BYTES + RECORD_BYTES_MAX + body_bytes)) as u64
+}
+
+/// The most a batch may take: it must fit one frame behind what is already in it.
+pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
+
+const _: () = assert!(BATCH_BYTES_MAX + 2 * FRAME_BYTES_USUAL + (1 << 20) < frame::FRAME_PAYLOAD_MAX);
+
+/// A frame is closed before it grows beyond this, unless a batch must stay together.
+const FRAME_BYTES_USUAL: usize = 256 << 10;
+
+/// The newest end of the journal.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    storage: Arc<dyn Storage>,
+    current: Arc<JournalFile>,
+    /// The file before, while it is not wholly synced; there is at most one.
+    closed: Option<Arc<JournalFile>>,
+    /// All live files before the current one.
+    live: Vec<LiveFile>,
+    open: OpenMark,
+    digest: u64,
+    last_version: u64,
+    stamp: Stamp,
+    /// The newest frame is a close mark.
+    ends_closed: bool,
+    /// Frames that are not in the file yet, and where the one being filled starts.
+    buffer: Vec<u8>,
+    frame: Option<OpenFrame>,
+}
+
+#[derive(Debug)]
+struct OpenFrame {
+    start: usize,
+    first_version: u64,
+    commit_time: u64,
+    count: u64,
+}
+
+/// What one sync makes durable.
+#[derive(Clone, Debug)]
+pub(crate) struct SyncPoint {
+    pub files: Vec<Arc<JournalFile>>,
+    pub version: u64,
+    synced: u64,
+}
+
+/// Everything about the end of the journal that recovery found out.
+#[derive(Debug)]
+pub(crate) struct JournalEnd {
+    pub current: Arc<JournalFile>,
+    pub live: Vec<LiveFile>,
+    pub open: OpenMark,
+    pub digest: u64,
+    pub last_version: u64,
+    pub stamp: Stamp,
+    /// The newest frame is a close mark.
+    pub ends_closed: bool,
+}
+
+impl Writer {
+    /// Goes on at `end`, which is wholly synced.
+    pub fn new(storage: Arc<dyn Storage>, end: JournalEnd) -> Writer {
+        let JournalEnd { current, live, open, digest, last_version, stamp, ends_closed } = end;
+        Writer {
+            storage,
+            current,
+            closed: None,
+            live,
+            open,
+            digest,
+            last_version,
+            stamp,
+            ends_closed,
+            buffer: Vec::new(),
+            frame: None,
+        }
+    }
+
+    pub fn open_mark(&self) -> &OpenMark {
+        &self.open
+    }
+
+    /// Bytes still free for changes in the current file.
+    pub fn room(&self) -> u64 {
+        let tail = TAIL_BYTES + frame::frame_bytes(self.open.bytes_max()) as u64;
+        self.current.handle.length().saturating_sub(tail + self.next_offset())
+    }
+
+    /// Bytes that a new file of `length` has free for frames, once it is the current one.
+    pub fn room_of_next(&self, length: u64) -> u64 {
+        let files = Files { open: self.open.clone(), live: self.live.clone() };
+        let first = frame::frame_bytes(files.bytes_max() + LIVE_FILE_BYTES_MAX);
+        let mark = frame::frame_bytes(self.open.bytes_max());
+        length.saturating_sub(FRAMES_OFFSET + (first + mark) as u64 + TAIL_BYTES)
+    }
+
+    /// How long the next file must be to be as roomy as one of `journal_bytes` is at first.
+    pub fn next_length(&self, journal_bytes: u64) -> u64 {
+        let files = Files { open: self.open.clone(), live: self.live.clone() };
+        let lists = files.bytes_max() + self.open.bytes_max();
+        (journal_bytes + (lists as u64).saturating_sub(1024)).next_multiple_of(FRAMES_OFFSET)
+    }
+
+    /// Puts a change into the frame being filled and says where it will lie. `joined` keeps it in one
+    /// frame with the change before it. There is room: the sequencer reserved it.
+    pub fn push(&mut self, change: &Change, body: &[u8], version: u64, commit_time: u64, joined: bool) -> Place {
+        if !joined && self.frame.as_ref().is_some_and(|frame| self.buffer.len() - frame.start > FRAME_BYTES_USUAL) {
+            self.end_frame();
+        }
+        let frame = self.frame.get_or_insert_with(|| {
+            let start = frame::begin(&mut self.buffer);
+            self.buffer.extend_from_slice(&commit_time.to_le_bytes());
+            OpenFrame { start, first_version: version, commit_time, count: 0 }
+        });
+        let back = (self.buffer.len() - frame.start) as u64;
+        let place = RecordPlace { time_delta: commit_time - frame.commit_time, back, index: frame.count };
+        let offset = self.current.end() + self.buffer.len() as u64;
+        change::encode(change, body, place, commit_time, &mut self.buffer);
+        frame.count += 1;
+        assert_eq!(version, frame.first_version + place.index, "versions are dense");
+        self.last_version = version;
+        Place::new(self.current.id(), offset)
+    }
+
+    /// Hands all frames to the operating system and lets readers read them.
+    pub fn flush(&mut self) -> Result<()> {
+        self.end_frame();
+        if !self.buffer.is_empty() {
+            self.current.append(&self.buffer)?;
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes a mark that something may be seen before it is synced (or that a new epoch began), and
+    /// syncs it, with everything before it.
+    pub fn write_open_mark(&mut self, open: OpenMark) -> Result<()> {
+        self.flush()?;
+        self.open = open;
+        let start = frame::begin(&mut self.buffer);
+        self.open.encode(&mut self.buffer);
+        self.finish_frame(start, FrameKind::Open, self.last_version + 1);
+        self.flush()
+    }
+
+    /// Whether nothing was written since a close mark, so that another would say nothing new.
+    pub fn ends_closed(&self) -> bool {
+        self.ends_closed && self.stamp.synced == self.current.end()
+    }
+
+    /// Writes the mark of a clean close. The caller has synced everything before it and syncs again.
+    pub fn write_close_mark(&mut self) -> Result<()> {
+        self.flush()?;
+        let start = frame::begin(&mut self.buffer);
+        self.finish_frame(start, FrameKind::Close, self.last_version + 1);
+        self.flush()?;
+        self.ends_closed = true;
+        Ok(())
+    }
+
+    /// Goes on in `spare`: its header and name are durable before the current file names it.
+    ///
+    /// The caller has synced the file before the current one.
+    pub fn roll(&mut self, spare: Spare) -> Result<Arc<JournalFile>> {
+        self.flush()?;
+        assert!(self.closed.is_none(), "at most one closed file is not synced");
+        let mut live = self.live.clone();
+        live.push(LiveFile {
+            file_id: self.current.id(),
+            end: self.current.end(),
+            last_version: self.last_version,
+            digest: self.digest,
+        });
+        let next = NextFile {
+            uuid: self.current.header.uuid,
+            file_id: self.current.id() + 1,
+            first_version: self.last_version + 1,
+            is_cut: false,
+            stamped_version: None,
+            files: Files { open: self.open.clone(), live },
+        };
+        let made = create_file(&self.storage, &next, spare.file, spare.name, |_, _, _| {})?;
+        let start = frame::begin(&mut self.buffer);
+        encode_closing(made.file.id(), &mut self.buffer);
+        self.finish_frame(start, FrameKind::Closing, self.last_version + 1);
+        self.current.append(&self.buffer)?;
+        self.buffer.clear();
+        self.closed = Some(std::mem::replace(&mut self.current, made.file.clone()));
+        self.live = next.files.live;
+        self.digest = made.digest;
+        self.stamp = made.stamp;
+        Ok(made.file)
+    }
+
+    /// Whether the file before the current one still needs a sync.
+    pub fn closed_unsynced(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// What a sync begun now covers. The caller has flushed.
+    pub fn sync_point(&self) -> SyncPoint {
+        let mut files: Vec<_> = self.closed.iter().cloned().collect();
+        files.push(self.current.clone());
+        SyncPoint { files, version: self.last_version, synced: self.current.end() }
+    }
+
+    /// Notes that `point` is synced, in the stamp and in every later frame.
+    pub fn synced(&mut self, point: &SyncPoint) -> Result<()> {
+        let is_covered = |file: &Arc<JournalFile>| point.files.iter().any(|synced| Arc::ptr_eq(synced, file));
+        if point.files.last().is_some_and(|last| Arc::ptr_eq(last, &self.current)) {
+            self.closed = None;
+            if point.synced > self.stamp.synced {
+                self.stamp = Stamp { counter: self.stamp.counter + 1, synced: point.synced, version: point.version };
+                self.current.stamp(self.stamp)?;
+            }
+        } else if self.closed.as_ref().is_some_and(|closed| is_covered(closed) && closed.end() <= point.synced) {
+            self.closed = None;
+        }
+        Ok(())
+    }
+
+    fn next_offset(&self) -> u64 {
+        self.current.end() + self.buffer.len() as u64
+    }
+
+    fn end_frame(&mut self) {
+        if let Some(open) = self.frame.take() {
+            self.finish_frame(open.start, FrameKind::Changes, open.first_version);
+        }
+    }
+
+    fn finish_frame(&mut self, start: usize, kind: FrameKind, version: u64) {
+        self.ends_closed = false;
+        let offset = self.current.end() + start as u64;
+        let version_delta = version - self.current.header.first_version;
+        let version_delta = u32::try_from(version_delta).expect("a file is too short for so many changes");
+        let synced_up_to = if self.closed.is_some() { 0 } else { self.stamp.synced };
+        let synced_up_to = u32::try_from(synced_up_to).expect("files are shorter than 4 GiB");
+        frame::finish(&mut self.buffer, start, kind, self.current.seed, offset, version_delta, synced_up_to);
+        if kind != FrameKind::Closing {
+            self.digest = digest_frame(self.digest, &self.buffer[start..start + FRAME_HEADER_BYTES]);
+        }
+    }
+}
+
+/// What a new journal file begins with.
+#[derive(Debug)]
+pub(crate) struct NextFile {
+    pub uuid: [u8; 16],
+    pub file_id: u64,
+    pub first_version: u64,
+    pub is_cut: bool,
+    /// The last version in the file as it is made, if all files before it are wholly synced: then it
+    /// begins with a stamp. The stamp is there before the sync, but the file is not live until after.
+    pub stamped_version: Option<u64>,
+    pub files: Files,
+}
+
+/// A new journal file, and the digest of its frames so far.
+pub(crate) struct MadeFile {
+    pub file: Arc<JournalFile>,
+    pub digest: u64,
+    pub stamp: Stamp,
+}
+
+/// Turns a zeroed file into a journal file: header, list of live files, frames that `copy` adds, all
+/// synced before the name is, which is synced too.
+pub(crate) fn create_file(
+    storage: &Arc<dyn Storage>,
+    next: &NextFile,
+    handle: Arc<dyn StorageFile>,
+    name: &str,
+    copy: impl FnOnce(&mut Vec<u8>, u32, &mut u64),
+) -> Result<MadeFile> {
+    let target = journal_name(next.file_id);
+    let path = storage.path(&target);
+    if next.file_id > FILE_ID_MAX {
+        return Err(Error::new(ErrorKind::LimitExceeded, format!("file ids are used up: got={}", next.file_id)));
+    }
+    let mut salt = [0; 8];
+    storage.fill_random(&mut salt).map_err(|error| Error::io("draw random bytes for", &path, error))?;
+    let last = next.files.live.last();
+    let header = FileHeader {
+        uuid: next.uuid,
+        file_id: next.file_id,
+        salt: u64::from_le_bytes(salt),
+        file_bytes: handle.length(),
+        predecessor_id: last.map_or(0, |file| file.file_id),
+        predecessor_end: last.map_or(0, |file| file.end),
+        first_version: next.first_version,
+        is_cut: next.is_cut,
+    };
+    let seed = header.seed();
+    let mut frames = Vec::new();
+    frame::begin(&mut frames);
+    next.files.encode(&mut frames);
+    frame::finish(&mut frames, 0, FrameKind::Files, seed, FRAMES_OFFSET, 0, 0);
+    let mut digest = digest_frame(0, &frames);
+    copy(&mut frames, seed, &mut digest);
+    let end = FRAMES_OFFSET + frames.len() as u64;
+    let stamp = next.stamped_version.map_or(Stamp::default(), |version| Stamp { counter: 1, synced: end, version });
+    let write = || {
+        handle.write_at(0, &header.encode())?;
+        if stamp.counter > 0 {
+            stamp.write(&*handle, seed)?;
+        }
+        handle.write_at(FRAMES_OFFSET, &frames)?;
+        handle.sync()?;
+        storage.rename(name, &target)?;
+        storage.sync_directory()
+    };
+    write().map_err(|error| Error::io("begin", &path, error))?;
+    Ok(MadeFile { file: Arc::new(JournalFile::new(&**storage, header, handle, end)), digest, stamp })
+}
+
+/// The name under which the file with this id is made, before it is part of the journal.
+pub(crate) fn unfinished_name(file_id: u64) -> String {
+    format!("{}{TMP_SUFFIX}", journal_name(file_id))
+}
