@@ -1,0 +1,89 @@
+//! Which client ids are taken: a hash of each, and the message it belongs to.
+//! Owns: the table and its forgetting. May touch: `limits`.
+//! Never: says that an id *is* taken; it names messages that may have it, and whoever asks reads them.
+
+use crate::id::{ClientId, Timeline, UserId};
+use crate::limits::DEDUP_WINDOW_MICROS;
+use ahash::RandomState;
+use hashbrown::HashTable;
+
+/// Tables, so that none is ever so large that growing it stops the writer for long.
+const SHARDS: usize = 64;
+
+/// Which client ids are taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Dedup {
+    hasher: RandomState,
+    shards: Vec<HashTable<Entry>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u64,
+    seq: u64,
+    slot: u32,
+    /// Commit time, in whole seconds.
+    seconds: u32,
+}
+
+const MICROS_PER_SECOND: u64 = 1_000_000;
+
+impl Dedup {
+    pub fn new() -> Dedup {
+        Dedup { hasher: RandomState::new(), shards: vec![HashTable::new(); SHARDS] }
+    }
+
+    /// What stands for an id of a sender in a timeline, in this process.
+    pub fn hash(&self, timeline: Timeline, sender: UserId, id: ClientId) -> u64 {
+        self.hasher.hash_one((timeline, sender, id))
+    }
+
+    /// Notes a message. `time` is its commit time, the newest there is.
+    pub fn insert(&mut self, hash: u64, slot: u32, seq: u64, time: u64) {
+        let shard = &mut self.shards[shard_of(hash)];
+        if shard.len() == shard.capacity() {
+            // Before growing, forget what is outside the window; seconds are rounded to its favour.
+            let oldest = time.saturating_sub(DEDUP_WINDOW_MICROS) / MICROS_PER_SECOND;
+            shard.retain(|entry| u64::from(entry.seconds) >= oldest);
+        }
+        let seconds = u32::try_from(time / MICROS_PER_SECOND).unwrap_or(u32::MAX);
+        shard.insert_unique(hash, Entry { hash, seq, slot, seconds }, |entry| entry.hash);
+    }
+
+    /// The messages of the timeline at `slot` that may have the id, newest first.
+    pub fn candidates(&self, hash: u64, slot: u32) -> Vec<u64> {
+        let shard = &self.shards[shard_of(hash)];
+        let found = shard.iter_hash(hash).filter(|entry| entry.hash == hash && entry.slot == slot);
+        let mut seqs: Vec<u64> = found.map(|entry| entry.seq).collect();
+        seqs.sort_unstable_by(|one, other| other.cmp(one));
+        seqs
+    }
+}
+
+fn shard_of(hash: u64) -> usize {
+    // The table uses the top seven bits and the low ones; take some between.
+    (hash >> 48) as usize % SHARDS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forgets_only_what_is_outside_the_window() {
+        let mut dedup = Dedup::new();
+        let day = DEDUP_WINDOW_MICROS / 7;
+        let timeline = Timeline::direct(UserId(1), UserId(2));
+        let hash = |dedup: &Dedup, id: u64| dedup.hash(timeline, UserId(1), ClientId(id.into()));
+        for id in 1..=40_000u64 {
+            let key = hash(&dedup, id);
+            dedup.insert(key, 3, id, id * day / 1_000);
+        }
+        for id in 33_001..=40_000 {
+            assert_eq!(dedup.candidates(hash(&dedup, id), 3), [id]);
+        }
+        let kept: usize = dedup.shards.iter().map(|shard| shard.len()).sum();
+        assert!(kept < 20_000, "{kept} are kept of 7,000 in the window");
+        assert!(dedup.candidates(hash(&dedup, 40_000), 4).is_empty());
+    }
+}
