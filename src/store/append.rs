@@ -1,0 +1,209 @@
+//! Appending messages.
+//! Owns: `Draft`, its checks, looking up client ids. May touch: `pipeline`, `state`.
+//! Never: stamps anything; the sequencer does.
+
+use super::pipeline::Pipeline;
+use super::{Store, Ticket};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{ClientId, GroupId, Timeline, UserId};
+use crate::limits::{BATCH_MESSAGES_MAX, BATCH_PART_OF_JOURNAL, BODY_BYTES_MAX, check};
+use crate::state::{Appended, Known, PreparedAppend, Taken, append_bytes_max};
+use crate::time::Timestamp;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// A message to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Draft<'a> {
+    timeline: Timeline,
+    sender: UserId,
+    body: &'a [u8],
+    kind: u16,
+    counts: bool,
+    client_id: ClientId,
+    timestamp: Option<Timestamp>,
+}
+
+impl<'a> Draft<'a> {
+    /// A message that counts, of kind 0, without client id, stamped by the store.
+    pub fn new(timeline: Timeline, sender: UserId, body: &'a [u8]) -> Draft<'a> {
+        Draft { timeline, sender, body, kind: 0, counts: true, client_id: ClientId::NONE, timestamp: None }
+    }
+
+    /// To another user, or to oneself.
+    pub fn direct(sender: UserId, recipient: UserId, body: &'a [u8]) -> Draft<'a> {
+        Draft::new(Timeline::direct(sender, recipient), sender, body)
+    }
+
+    /// To a group.
+    pub fn group(group: GroupId, sender: UserId, body: &'a [u8]) -> Draft<'a> {
+        Draft::new(Timeline::Group(group), sender, body)
+    }
+
+    /// Says what the body is, in the server's own numbers. Opaque to the store.
+    pub fn kind(mut self, kind: u16) -> Draft<'a> {
+        self.kind = kind;
+        self
+    }
+
+    /// Whether it counts as unread for others. One that does not (a member joined) is in the history
+    /// but moves no read mark, not even the sender's.
+    pub fn counts(mut self, counts: bool) -> Draft<'a> {
+        self.counts = counts;
+        self
+    }
+
+    /// The sender's own id for it. For seven days of commit time an append of the same sender to the
+    /// same timeline under the same id is a retry and gets the first answer.
+    pub fn client_id(mut self, id: ClientId) -> Draft<'a> {
+        self.client_id = id;
+        self
+    }
+
+    /// Its timestamp, for an import: above the timeline's last and not above store time.
+    pub fn timestamp(mut self, timestamp: Timestamp) -> Draft<'a> {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        check("body bytes", self.body.len(), BODY_BYTES_MAX)?;
+        let problem = match self.timeline {
+            _ if self.sender.is_none() || self.timeline.is_none() => "id 0 means none",
+            Timeline::Direct(pair) if pair.other(self.sender).is_none() => "the sender is not one of the two users",
+            _ => return Ok(()),
+        };
+        let message = format!("{problem}: {} sender={}", self.timeline, self.sender.0);
+        Err(Error::new(ErrorKind::InvalidInput, message))
+    }
+}
+
+impl Store {
+    /// Appends a message, or finds that it is there already.
+    ///
+    /// The answer says which, and gives seq, timestamp and version of the message either way. Once the
+    /// ticket is done the message is as durable as asked for; in a `Buffered` store it is visible when
+    /// this returns, in a `Sync` store when it is durable.
+    ///
+    /// # Errors
+    /// Checked in this order, nothing is written: `LimitExceeded` (body above
+    /// [`BODY_BYTES_MAX`], or above a quarter of a journal file), `InvalidInput` (an id is 0, or the sender is not in the direct
+    /// timeline), `Conflict` (the client id was used for another kind or body), `NotFound` (no such
+    /// group), `Refused` (only members may send), `InvalidInput` (explicit timestamp out of order),
+    /// `Full`. `Poisoned` and `Closed` at any time.
+    ///
+    /// ```
+    /// # fn main() -> restante::Result<()> {
+    /// # let storage = restante::SimStorage::new(1);
+    /// # let store = restante::Store::open_on(storage, restante::Options::default())?;
+    /// use restante::{ClientId, Draft, Outcome, UserId};
+    /// let draft = Draft::direct(UserId(3306), UserId(9527), b"dinner?").client_id(ClientId(1));
+    /// let first = store.append(draft).wait()?;
+    /// let retry = store.append(draft).wait()?;
+    /// assert_eq!((retry.outcome, retry.seq), (Outcome::Duplicate, first.seq));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn append(&self, draft: Draft<'_>) -> Ticket<Appended> {
+        self.append_all(std::slice::from_ref(&draft), false).map(|appended| appended[0])
+    }
+
+    /// Appends all messages or none, also after a crash. Retries among them are reported, and the rest
+    /// is written. One answer per draft, in order.
+    ///
+    /// # Errors
+    /// As [`Store::append`]; [`Error::item`] names the draft that was refused. `LimitExceeded` for
+    /// more than [`BATCH_MESSAGES_MAX`] drafts, or a batch above a quarter of a journal file.
+    pub fn append_batch(&self, drafts: &[Draft<'_>]) -> Ticket<Vec<Appended>> {
+        self.append_all(drafts, true)
+    }
+
+    fn append_all(&self, drafts: &[Draft<'_>], is_batch: bool) -> Ticket<Vec<Appended>> {
+        let pipeline = &self.pipeline;
+        let prepared = check_batch(drafts, is_batch, pipeline.options.journal_bytes)
+            .and_then(|()| drafts.iter().map(|draft| prepare(pipeline, draft)).collect::<Result<Vec<_>>>());
+        let mut prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Ticket::ready(Err(error)),
+        };
+        let decided = pipeline.sequence(
+            self.durability,
+            &mut prepared,
+            |prepared, sequencer, state, now| sequencer.append(state, now, prepared, is_batch),
+            |prepared| prepared.iter_mut().try_for_each(|item| look_up(pipeline, item)),
+        );
+        Ticket::new(pipeline, self.durability, decided)
+    }
+}
+
+fn check_batch(drafts: &[Draft<'_>], is_batch: bool, journal_bytes: u64) -> Result<()> {
+    check("messages in a batch", drafts.len(), BATCH_MESSAGES_MAX)?;
+    let item = |index, error: Error| if is_batch { error.with_item(index) } else { error };
+    drafts.iter().enumerate().try_for_each(|(index, draft)| draft.check().map_err(|error| item(index, error)))?;
+    let bytes: u64 = drafts.iter().map(|draft| append_bytes_max(draft.body.len())).sum();
+    check("bytes of a batch", bytes as usize, batch_bytes_max(journal_bytes))
+}
+
+/// What one frame may take.
+pub(super) fn batch_bytes_max(journal_bytes: u64) -> usize {
+    ((journal_bytes / BATCH_PART_OF_JOURNAL) as usize).min(crate::journal::BATCH_BYTES_MAX)
+}
+
+fn prepare(pipeline: &Pipeline, draft: &Draft<'_>) -> Result<PreparedAppend> {
+    let Draft { timeline, sender, kind, counts, client_id, timestamp, body } = *draft;
+    let mut item = PreparedAppend {
+        timeline,
+        sender,
+        kind,
+        counts,
+        client_id,
+        timestamp,
+        body: body.to_vec(),
+        body_digest: 0,
+        hash: 0,
+        known: Vec::new(),
+    };
+    if !client_id.is_none() {
+        item.body_digest = xxh3_128(body);
+    }
+    look_up(pipeline, &mut item)?;
+    Ok(item)
+}
+
+/// Reads the published messages that may have the item's client id.
+fn look_up(pipeline: &Pipeline, item: &mut PreparedAppend) -> Result<()> {
+    if item.client_id.is_none() {
+        return Ok(());
+    }
+    let state = pipeline.state();
+    item.hash = state.dedup_hash(item.timeline, item.sender, item.client_id);
+    let seqs = state.dedup_candidates(item.hash, item.timeline);
+    item.known.clear();
+    let Some(slot) = state.slot(item.timeline).filter(|_| !seqs.is_empty()) else {
+        return Ok(());
+    };
+    drop(state);
+    for seq in seqs {
+        let stored = pipeline.stored(slot, seq)?;
+        let append = &stored.append;
+        let is_same = append.sender == item.sender && append.client_id == item.client_id;
+        let body_digest = if is_same {
+            let place = pipeline.place(slot, seq)?;
+            let files = pipeline.state().files.clone();
+            xxh3_128(&files.get(place)?.body(&stored)?)
+        } else {
+            0
+        };
+        item.known.push(Known {
+            is_same,
+            message: Taken {
+                seq,
+                timestamp: append.timestamp,
+                version: stored.version,
+                time: stored.commit_time,
+                kind: append.kind,
+                body_digest,
+            },
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,453 @@
+//! The one path of a change: sequenced, written to the journal, applied, published.
+//! Owns: the locks, who writes, who syncs, who publishes. May touch: `journal`, `state`, `storage`.
+//! Never: lets a reader wait for a sync, or a second way into the state.
+//!
+//! Locks, always taken in this order: writer, spare, sequencer, state. The progress lock is taken alone.
+
+use super::options::{Durability, Options, Threads};
+use super::progress::Progress;
+use crate::error::{Error, ErrorKind, Result};
+use crate::journal::{
+    CommitPoint, Epochs, LocalSync, OpenMark, Place, RecoverOptions, Recovery, Spare, SyncPoint, Writer, prepare_spare,
+    recover,
+};
+use crate::state::{Answer, Decided, Sequenced, Sequencer, Stale, State};
+use crate::storage::{Storage, StorageLock};
+use crate::time::Timestamp;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+/// Once so many bytes of a `Buffered` store are not synced, the background thread syncs at once.
+const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
+/// A `Buffered` store is synced after this time at the latest.
+const BUFFERED_SYNC_DELAY: Duration = Duration::from_secs(1);
+/// This part of a journal file is kept for what frees and marks while no next file can be made.
+const RESERVE_PART: u64 = 16;
+/// How long, at most, the leader of a group waits for those it expects.
+const GATHER_MAX: Duration = Duration::from_micros(300);
+
+/// Everything behind a store's handles.
+pub(crate) struct Pipeline {
+    pub options: Options,
+    pub recovery: Recovery,
+    pub epochs: Epochs,
+    pub progress: Progress,
+    storage: Arc<dyn Storage>,
+    commit_point: Box<dyn CommitPoint>,
+    sequencer: Mutex<Sequencer>,
+    writer: Mutex<WriterSide>,
+    spare: Mutex<Option<Spare>>,
+    state: RwLock<State>,
+    /// Something may be acknowledged before it is synced, and the journal says so.
+    unsynced_marked: AtomicBool,
+    /// Calls that queued something, and how many of them the last two groups held.
+    calls: AtomicU64,
+    group_hints: [AtomicU64; 2],
+    lock: Mutex<Option<Box<dyn StorageLock>>>,
+}
+
+/// The newest end of the journal, and what is written but not published.
+struct WriterSide {
+    writer: Writer,
+    /// Counts the files that this run has filled, as the sequencer does.
+    file_number: u64,
+    /// Emptied and filled again, so that no append allocates a queue.
+    taken: Vec<Sequenced>,
+    written: Vec<Written>,
+    unsynced_bytes: u64,
+}
+
+/// A change that lies in the journal and waits to be published.
+struct Written {
+    item: Sequenced,
+    place: Place,
+}
+
+impl Pipeline {
+    /// Opens or makes the store in `storage`.
+    pub fn open(storage: Arc<dyn Storage>, options: Options) -> Result<Pipeline> {
+        options.check()?;
+        let lock = storage.lock().map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                let path = storage.path("");
+                Error::new(ErrorKind::Locked, format!("another process has the store open: path={}", path.display()))
+            }
+            _ => Error::io("lock", &storage.path(""), error),
+        })?;
+        let mut state = State::new();
+        let unsynced = options.durability == Durability::Buffered;
+        let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced };
+        let recovered = recover(&storage, &how, &mut |replayed| {
+            let (change, time) = (&replayed.decoded.change, replayed.decoded.commit_time);
+            state.admits(change, replayed.version, time)?;
+            state.apply(change, replayed.place, replayed.version, time);
+            Ok(())
+        })?;
+        let mut files = crate::journal::FileTable::default();
+        recovered.files.into_iter().for_each(|file| files.add(file));
+        state.files = Arc::new(files);
+        let writer = Writer::new(storage.clone(), recovered.end);
+        let reserve = options.journal_bytes / RESERVE_PART;
+        let sequencer = Sequencer::new(&state, writer.room(), reserve);
+        let version = state.version;
+        Ok(Pipeline {
+            recovery: recovered.report,
+            epochs: writer.open_mark().epochs.clone(),
+            progress: Progress::new(version),
+            storage,
+            commit_point: Box::new(LocalSync),
+            sequencer: Mutex::new(sequencer),
+            unsynced_marked: AtomicBool::new(writer.open_mark().unsynced),
+            writer: Mutex::new(WriterSide {
+                writer,
+                file_number: 0,
+                taken: Vec::new(),
+                written: Vec::new(),
+                unsynced_bytes: 0,
+            }),
+            spare: Mutex::new(None),
+            state: RwLock::new(state),
+            calls: AtomicU64::new(0),
+            group_hints: [AtomicU64::new(0), AtomicU64::new(0)],
+            lock: Mutex::new(Some(lock)),
+            options,
+        })
+    }
+
+    /// What is published. Held only to gather: never while a message is read or anything waits.
+    pub fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect("no thread panicked while it published")
+    }
+
+    /// The clock, within the range the store takes.
+    pub fn now(&self) -> u64 {
+        self.options.clock.now().min(Timestamp::MAX).0
+    }
+
+    /// Runs `decide` on the sequencer until it has all it needs. `recheck`, which may read messages,
+    /// fetches again what was found stale.
+    pub fn sequence<C: ?Sized, T>(
+        &self,
+        durability: Durability,
+        call: &mut C,
+        mut decide: impl FnMut(&mut C, &mut Sequencer, &State, u64) -> Answer<T>,
+        mut recheck: impl FnMut(&mut C) -> Result<()>,
+    ) -> Result<Decided<T>> {
+        if durability == Durability::Buffered && !self.unsynced_marked.load(Ordering::Acquire) {
+            self.mark_unsynced()?;
+        }
+        loop {
+            let answer = {
+                let mut sequencer = self.sequencer();
+                let queued = sequencer.forming.len();
+                let answer = decide(call, &mut sequencer, &self.state(), self.now());
+                if sequencer.forming.len() > queued {
+                    self.calls.fetch_add(1, Ordering::Relaxed);
+                }
+                answer
+            };
+            match answer {
+                Ok(decided) => {
+                    // What others are to see goes to the operating system within the call.
+                    if durability == Durability::Buffered && self.progress.written() < decided.rests_on {
+                        self.write_forming()?;
+                    }
+                    if self.options.threads == Threads::Background {
+                        self.arm_sync(decided.rests_on);
+                    }
+                    return Ok(decided);
+                }
+                Err(Stale::Recheck) => recheck(call)?,
+                Err(Stale::NeedsRoom) => self.make_room()?,
+            }
+        }
+    }
+
+    /// Returns once `version` is as durable as asked, and published if that goes with it.
+    pub fn reach(&self, version: u64, durability: Durability) -> Result<()> {
+        match durability {
+            Durability::Buffered if self.progress.written() >= version => Ok(()),
+            Durability::Buffered => self.write_forming(),
+            Durability::Sync => self.sync_to(version),
+        }
+    }
+
+    /// Everything sequenced so far is durable and published on return.
+    pub fn sync_all(&self) -> Result<()> {
+        let version = {
+            let sequencer = self.sequencer();
+            match &sequencer.refuses {
+                Some(error) => return Err(error.clone()),
+                None => sequencer.last_version(),
+            }
+        };
+        self.sync_to(version)
+    }
+
+    /// Writes what is sequenced. In a `Buffered` store it is published, too.
+    fn write_forming(&self) -> Result<()> {
+        let mut side = self.writer();
+        self.progress.check()?;
+        let side = &mut *side;
+        std::mem::swap(&mut self.sequencer().forming, &mut side.taken);
+        let Some(last) = side.taken.last().map(|item| item.version) else {
+            return Ok(());
+        };
+        let mut room = side.writer.room();
+        let mut reserved = 0;
+        let mut taken = std::mem::take(&mut side.taken);
+        let mut result = Ok(());
+        for item in taken.drain(..) {
+            if item.rolls {
+                result = self.roll(side);
+                if result.is_err() {
+                    break;
+                }
+                room = side.writer.room();
+                reserved = 0;
+            }
+            reserved += item.bytes_max;
+            let place = side.writer.push(&item.change, &item.body, item.version, item.time, item.joined);
+            side.written.push(Written { item, place });
+        }
+        side.taken = taken;
+        if let Err(error) = result.and_then(|()| side.writer.flush()) {
+            return Err(self.poison(error));
+        }
+        let used = room - side.writer.room();
+        side.unsynced_bytes += used;
+        let file_number = side.file_number;
+        if self.options.durability == Durability::Buffered {
+            self.publish(&mut side.written, Some((file_number, reserved - used)));
+            if side.unsynced_bytes > UNSYNCED_BYTES_MAX {
+                self.progress.kick_sync(Instant::now());
+            }
+        } else {
+            self.sequencer().written(file_number, reserved - used);
+        }
+        self.progress.set_written(last);
+        Ok(())
+    }
+
+    /// Applies and lets readers see. Called by one thread at a time, in version order.
+    fn publish(&self, written: &mut Vec<Written>, unused: Option<(u64, u64)>) {
+        let Some(version) = written.last().map(|last| last.item.version) else {
+            return;
+        };
+        let mut state = self.state.write().expect("no thread panicked while it published");
+        for Written { item, place } in written.iter() {
+            state.apply(&item.change, *place, item.version, item.time);
+        }
+        drop(state);
+        written.clear();
+        let mut sequencer = self.sequencer();
+        sequencer.overlay.published(version);
+        if let Some((file_number, unused)) = unused {
+            sequencer.written(file_number, unused);
+        }
+    }
+
+    /// Goes on in the next journal file.
+    fn roll(&self, side: &mut WriterSide) -> Result<()> {
+        if side.writer.closed_unsynced() {
+            // At most one closed file is not synced, or recovery would have to doubt more than two.
+            let point = side.writer.sync_point();
+            self.commit_point.commit(&point)?;
+            side.writer.synced(&point)?;
+        }
+        let spare = self.spare().take().expect("the sequencer rolls only to a file that is ready");
+        let file = side.writer.roll(spare)?;
+        side.file_number += 1;
+        let mut state = self.state.write().expect("no thread panicked while it published");
+        let mut files = (*state.files).clone();
+        files.add(file);
+        state.files = Arc::new(files);
+        drop(state);
+        self.progress.kick_prepare();
+        self.progress.kick_sync(Instant::now());
+        Ok(())
+    }
+
+    /// Makes everything up to `version` durable: one thread syncs for all who wait meanwhile.
+    fn sync_to(&self, version: u64) -> Result<()> {
+        while self.progress.lead_or_wait(version)? {
+            let result = self.sync_group();
+            self.progress.end_lead();
+            result?;
+        }
+        Ok(())
+    }
+
+    fn sync_group(&self) -> Result<()> {
+        self.gather();
+        self.write_forming()?;
+        let calls = self.calls.load(Ordering::Relaxed);
+        let (point, mut unpublished) = {
+            let mut side = self.writer();
+            side.unsynced_bytes = 0;
+            (side.writer.sync_point(), std::mem::take(&mut side.written))
+        };
+        let started = Instant::now();
+        self.commit_point.commit(&point).map_err(|error| self.poison(error))?;
+        self.publish(&mut unpublished, None);
+        self.group_hints[1].store(self.group_hints[0].swap(calls, Ordering::Relaxed), Ordering::Relaxed);
+        self.progress.set_synced(point.version, started.elapsed());
+        self.note_synced(&point, unpublished)
+    }
+
+    fn note_synced(&self, point: &SyncPoint, emptied: Vec<Written>) -> Result<()> {
+        let mut side = self.writer();
+        if side.written.capacity() == 0 {
+            side.written = emptied;
+        }
+        side.writer.synced(point).map_err(|error| self.poison(error))
+    }
+
+    /// Waits a little for the callers that the last sync woke, so that they share the next one: without
+    /// this, half of them always miss it. Who is alone does not wait.
+    fn gather(&self) {
+        let [last, before] = &self.group_hints;
+        let (last, before) = (last.load(Ordering::Relaxed), before.load(Ordering::Relaxed));
+        let expected = last.saturating_sub(before);
+        if expected <= 1 {
+            return;
+        }
+        let patience = (self.progress.sync_time() / 2).min(GATHER_MAX);
+        let started = Instant::now();
+        while self.calls.load(Ordering::Relaxed) - last < expected && started.elapsed() < patience {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Before the first change that is acknowledged before it is synced: says so in the journal, synced.
+    fn mark_unsynced(&self) -> Result<()> {
+        let mut side = self.writer();
+        self.progress.check()?;
+        if side.writer.open_mark().unsynced {
+            return Ok(());
+        }
+        let open = OpenMark { unsynced: true, epochs: self.epochs.clone() };
+        side.writer.write_open_mark(open).map_err(|error| self.poison(error))?;
+        let point = side.writer.sync_point();
+        self.commit_point.commit(&point).map_err(|error| self.poison(error))?;
+        side.writer.synced(&point).map_err(|error| self.poison(error))?;
+        self.unsynced_marked.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Gets the next journal file ready within the call.
+    fn make_room(&self) -> Result<()> {
+        // A roll that is queued but not done still holds the last spare.
+        self.write_forming()?;
+        self.prepare_next().map_err(|error| match error.kind() {
+            ErrorKind::Full => {
+                Error::new(ErrorKind::Full, "no room on the disk for another journal file").caused_by(error)
+            }
+            _ => error,
+        })
+    }
+
+    /// Makes a spare file if there is none.
+    pub fn prepare_next(&self) -> Result<()> {
+        let (length, room) = {
+            let side = self.writer();
+            let length = side.writer.next_length(self.options.journal_bytes);
+            (length, side.writer.room_of_next(length))
+        };
+        let mut spare = self.spare();
+        if spare.is_none() {
+            *spare = Some(prepare_spare(&*self.storage, length)?);
+            self.sequencer().next_file_is_ready(room);
+        }
+        Ok(())
+    }
+
+    /// Remembers that a write or sync failed: the disk is not tried again, and nothing more is taken.
+    fn poison(&self, error: Error) -> Error {
+        self.progress.fail(&error);
+        let refusal = Error::new(ErrorKind::Poisoned, "an earlier write or sync failed").caused_by(error);
+        let mut sequencer = self.sequencer();
+        sequencer.refuses.get_or_insert(refusal);
+        drop(sequencer);
+        self.progress.unknown()
+    }
+
+    /// Syncs and marks the store closed. Handles that are left get `Closed`.
+    pub fn close(&self) -> Result<()> {
+        let closed = Error::new(ErrorKind::Closed, "the store was closed");
+        let (version, refused) = {
+            let mut sequencer = self.sequencer();
+            let refused = sequencer.refuses.replace(closed);
+            (sequencer.last_version(), refused)
+        };
+        let result = match refused {
+            Some(error) if error.kind() == ErrorKind::Closed => return Ok(()),
+            Some(error) => Err(error),
+            None => self.sync_to(version).and_then(|()| self.mark_closed()),
+        };
+        // Gone or not, nothing is written from here on.
+        self.lock.lock().expect("no thread panicked holding it").take();
+        result
+    }
+
+    fn mark_closed(&self) -> Result<()> {
+        let mut side = self.writer();
+        if side.writer.ends_closed() {
+            return Ok(());
+        }
+        let mut mark = || {
+            // What a failed mark of `Buffered` changes left unsynced must not hide behind the close mark.
+            let point = side.writer.sync_point();
+            self.commit_point.commit(&point)?;
+            side.writer.synced(&point)?;
+            side.writer.write_close_mark()?;
+            let point = side.writer.sync_point();
+            self.commit_point.commit(&point)?;
+            side.writer.synced(&point)?;
+            self.commit_point.commit(&point)
+        };
+        mark().map_err(|error| self.poison(error))
+    }
+
+    /// Sees to it that the background thread syncs in time what no call may come to wait for.
+    fn arm_sync(&self, version: u64) {
+        if version > self.progress.synced() && !self.progress.is_armed() {
+            let delay = match self.options.durability {
+                Durability::Sync => self.options.sync_delay,
+                Durability::Buffered => BUFFERED_SYNC_DELAY,
+            };
+            self.progress.kick_sync(Instant::now() + delay);
+        }
+    }
+
+    /// The work of the syncing thread.
+    pub fn sync_in_background(&self) {
+        while self.progress.wait_sync() {
+            let version = self.sequencer().last_version();
+            // A failure poisons the store, and whoever waits is told.
+            let _ = self.sync_to(version);
+        }
+    }
+
+    /// The work of the preparing thread.
+    pub fn prepare_in_background(&self) {
+        while self.progress.wait_prepare() {
+            // A failure is met again, and reported, by the call that needs the file.
+            let _ = self.prepare_next();
+        }
+    }
+
+    fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
+        self.sequencer.lock().expect("no thread panicked while it sequenced")
+    }
+
+    fn writer(&self) -> MutexGuard<'_, WriterSide> {
+        self.writer.lock().expect("no thread panicked while it wrote")
+    }
+
+    fn spare(&self) -> MutexGuard<'_, Option<Spare>> {
+        self.spare.lock().expect("no thread panicked while it prepared a file")
+    }
+}

@@ -1,0 +1,223 @@
+//! How far changes have come, and who waits for what.
+//! Owns: the counters, the waiting threads and wakers, the two background threads' alarm clocks.
+//! May touch: `error`.
+//! Never: writes, syncs or publishes.
+
+use crate::error::{Error, ErrorKind, Result};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// How far changes have come.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    written: AtomicU64,
+    synced: AtomicU64,
+    sync_nanos: AtomicU64,
+    armed: AtomicBool,
+    inner: Mutex<Inner>,
+    /// Woken when a group is synced, or all has failed.
+    advanced: Condvar,
+    alarms: Mutex<Alarms>,
+    sync_alarm: Condvar,
+    prepare_alarm: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    leading: bool,
+    failure: Option<Error>,
+    wakers: Vec<(u64, Waker)>,
+}
+
+#[derive(Debug, Default)]
+struct Alarms {
+    sync_at: Option<Instant>,
+    prepare: bool,
+    stop: bool,
+}
+
+impl Progress {
+    /// Everything up to `version` is done.
+    pub fn new(version: u64) -> Progress {
+        Progress {
+            written: AtomicU64::new(version),
+            synced: AtomicU64::new(version),
+            sync_nanos: AtomicU64::new(0),
+            armed: AtomicBool::new(false),
+            inner: Mutex::default(),
+            advanced: Condvar::new(),
+            alarms: Mutex::default(),
+            sync_alarm: Condvar::new(),
+            prepare_alarm: Condvar::new(),
+        }
+    }
+
+    /// The newest version the operating system has.
+    pub fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    /// The newest version that is durable.
+    pub fn synced(&self) -> u64 {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// How long the last sync took.
+    pub fn sync_time(&self) -> Duration {
+        Duration::from_nanos(self.sync_nanos.load(Ordering::Relaxed))
+    }
+
+    pub fn set_written(&self, version: u64) {
+        self.written.store(version, Ordering::Release);
+    }
+
+    /// Tells all who wait. Called by the leader.
+    pub fn set_synced(&self, version: u64, took: Duration) {
+        self.sync_nanos.store(took.as_nanos() as u64, Ordering::Relaxed);
+        self.synced.fetch_max(version, Ordering::AcqRel);
+        let mut inner = self.inner();
+        let mut index = 0;
+        while index < inner.wakers.len() {
+            if inner.wakers[index].0 <= version {
+                inner.wakers.swap_remove(index).1.wake();
+            } else {
+                index += 1;
+            }
+        }
+        drop(inner);
+        self.advanced.notify_all();
+    }
+
+    /// Waits until `version` is synced (`false`), or the caller is to lead the next sync (`true`).
+    pub fn lead_or_wait(&self, version: u64) -> Result<bool> {
+        if self.synced() >= version {
+            return Ok(false);
+        }
+        let mut inner = self.inner();
+        loop {
+            if self.synced() >= version {
+                return Ok(false);
+            }
+            if let Some(failure) = &inner.failure {
+                return Err(unknown(failure));
+            }
+            if !inner.leading {
+                inner.leading = true;
+                return Ok(true);
+            }
+            inner = self.advanced.wait(inner).expect("no thread panicked holding it");
+        }
+    }
+
+    /// The leader is done, well or not.
+    pub fn end_lead(&self) {
+        self.inner().leading = false;
+        self.advanced.notify_all();
+    }
+
+    /// Remembers the first failure and tells all who wait.
+    pub fn fail(&self, error: &Error) {
+        let mut inner = self.inner();
+        inner.failure.get_or_insert_with(|| error.clone());
+        inner.wakers.drain(..).for_each(|(_, waker)| waker.wake());
+        drop(inner);
+        self.advanced.notify_all();
+    }
+
+    /// An error if something has failed.
+    pub fn check(&self) -> Result<()> {
+        self.inner().failure.as_ref().map_or(Ok(()), |failure| Err(unknown(failure)))
+    }
+
+    /// What an open ticket is told after a failure.
+    pub fn unknown(&self) -> Error {
+        match &self.inner().failure {
+            Some(failure) => unknown(failure),
+            None => Error::new(ErrorKind::Unknown, "the commit failed half-way"),
+        }
+    }
+
+    /// Wakes the task when `version` is synced or all has failed; `false` if that is so already.
+    pub fn wake_at(&self, version: u64, waker: &Waker) -> bool {
+        let mut inner = self.inner();
+        if self.synced() >= version || inner.failure.is_some() {
+            return false;
+        }
+        inner.wakers.push((version, waker.clone()));
+        true
+    }
+
+    /// Whether a background sync is due some time.
+    pub fn is_armed(&self) -> bool {
+        self.armed.load(Ordering::Acquire)
+    }
+
+    /// Lets the background thread sync at `deadline`, or earlier if that was asked before.
+    pub fn kick_sync(&self, deadline: Instant) {
+        self.armed.store(true, Ordering::Release);
+        let mut alarms = self.alarms();
+        alarms.sync_at = Some(alarms.sync_at.map_or(deadline, |before| before.min(deadline)));
+        self.sync_alarm.notify_one();
+    }
+
+    /// Lets the background thread prepare a file.
+    pub fn kick_prepare(&self) {
+        self.alarms().prepare = true;
+        self.prepare_alarm.notify_one();
+    }
+
+    /// Ends both background threads.
+    pub fn stop(&self) {
+        self.alarms().stop = true;
+        self.sync_alarm.notify_all();
+        self.prepare_alarm.notify_all();
+    }
+
+    /// Sleeps until a sync is due; `false` if the thread is to end.
+    pub fn wait_sync(&self) -> bool {
+        let mut alarms = self.alarms();
+        loop {
+            if alarms.stop {
+                return false;
+            }
+            let now = Instant::now();
+            match alarms.sync_at {
+                Some(deadline) if deadline <= now => {
+                    alarms.sync_at = None;
+                    // Lowered before the work, so that what comes during it is seen to as well.
+                    self.armed.store(false, Ordering::Release);
+                    return true;
+                }
+                Some(deadline) => {
+                    let slept = self.sync_alarm.wait_timeout(alarms, deadline - now);
+                    alarms = slept.expect("no thread panicked holding it").0;
+                }
+                None => alarms = self.sync_alarm.wait(alarms).expect("no thread panicked holding it"),
+            }
+        }
+    }
+
+    /// Sleeps until a file is wanted; `false` if the thread is to end.
+    pub fn wait_prepare(&self) -> bool {
+        let mut alarms = self.alarms();
+        while !alarms.stop && !alarms.prepare {
+            alarms = self.prepare_alarm.wait(alarms).expect("no thread panicked holding it");
+        }
+        alarms.prepare = false;
+        !alarms.stop
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("no thread panicked holding it")
+    }
+
+    fn alarms(&self) -> MutexGuard<'_, Alarms> {
+        self.alarms.lock().expect("no thread panicked holding it")
+    }
+}
+
+fn unknown(failure: &Error) -> Error {
+    Error::new(ErrorKind::Unknown, "the commit failed half-way").caused_by(failure.clone())
+}

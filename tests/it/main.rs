@@ -1,0 +1,7 @@
+//! Behaviour of the store through its public interface, one module per subject.
+//! Owns: the list of subjects. May touch: the public interface only.
+//! Never: starts or kills processes; what needs its own process is its own binary.
+
+mod support;
+
+mod model;

@@ -1,0 +1,538 @@
+//! Plays operations against a store and the model at once and compares every answer.
+//! Owns: the store under test, its clock and files, writing, tickets, restarts. May touch: `world`, `op`, `trap`.
+//! Never: decides what is right; that is the model's work.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use restante::{
+    ClientId, CrashPlan, Cursor, Draft, Durability, Epoch, GroupSettings, Loss, ManualClock, Options, Peer, ReadMode,
+    RecentCursor, Seq, SimStorage, Store, Threads, Ticket, Timeline, Timestamp, UserId,
+};
+
+use super::answer::{Admitted, Bytes, Session, Written, plain, plain_effect};
+use super::draw::{Files, Setup};
+use super::look::Place;
+use super::op::{At, How, Lost, Op, Point, Post, Restart, SLOTS, Step, To, USERS, With, Write, group, user};
+use super::trap::Traps;
+use super::world::{Answer, JOURNAL_BYTES, Letter, Settings, World};
+use crate::support::TempDir;
+
+/// Where every run's clock starts.
+const START: u64 = 1_700_000_000_000_000;
+
+/// What went wrong, in words.
+pub type Checked<T = ()> = Result<T, String>;
+
+pub fn same<T: PartialEq + Debug>(what: &str, store: &T, model: &T) -> Checked {
+    if store == model { Ok(()) } else { Err(format!("{what}\n  store: {store:?}\n  model: {model:?}")) }
+}
+
+pub fn hold(is_so: bool, what: impl FnOnce() -> String) -> Checked {
+    if is_so { Ok(()) } else { Err(what()) }
+}
+
+fn must<T>(what: &str, result: restante::Result<T>) -> Checked<T> {
+    result.map_err(|error| format!("{what} failed: {error:?}"))
+}
+
+/// A saved cursor, and what a client that follows it holds.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    pub cursor: Option<(Cursor, Place)>,
+    /// Entries without messages; `None` if the walk did not begin at nothing.
+    pub client: Option<BTreeMap<Peer, Session>>,
+    /// In the middle of a walk: the version at its last page.
+    pub walking: Option<u64>,
+}
+
+/// Whether an unclean end now must be, may be or must not be followed by a new epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Unsynced {
+    Never,
+    Perhaps,
+    Surely,
+}
+
+enum Ground {
+    Simulated(Arc<SimStorage>),
+    Directory(TempDir, ReadMode),
+}
+
+/// A change that was asked for and not yet waited for.
+struct Kept {
+    level: Durability,
+    rests_on: u64,
+    changed: bool,
+    check: Box<dyn FnOnce() -> Checked>,
+}
+
+pub struct Run<'a> {
+    setup: Setup,
+    pub clock: Arc<ManualClock>,
+    files: Ground,
+    store: Option<Store>,
+    pub world: World,
+    kept: Vec<Kept>,
+    pub slots: [[Slot; SLOTS]; USERS.len()],
+    pub recents: [Option<(RecentCursor, (u64, Peer))>; USERS.len()],
+    /// Everything up to here survives a power cut.
+    durable: u64,
+    /// Everything up to here survives the end of the process.
+    written: u64,
+    unsynced: Unsynced,
+    crashed_last: bool,
+    /// The latest store time that ever was.
+    latest_time: u64,
+    body_bytes: u64,
+    pub traps: &'a mut Traps,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(setup: Setup, traps: &'a mut Traps) -> Checked<Run<'a>> {
+        let clock = Arc::new(ManualClock::new(Timestamp(START)));
+        let files = match setup.files {
+            Files::Simulated => Ground::Simulated(SimStorage::new(setup.seed)),
+            Files::Mapped => Ground::Directory(TempDir::new("model"), ReadMode::Mapped),
+            Files::Pread => Ground::Directory(TempDir::new("model"), ReadMode::Pread),
+        };
+        let mut run = Run {
+            setup,
+            clock,
+            files,
+            store: None,
+            world: World::new(Epoch::NONE, START),
+            kept: Vec::new(),
+            slots: Default::default(),
+            recents: Default::default(),
+            durable: 0,
+            written: 0,
+            unsynced: Unsynced::Never,
+            crashed_last: false,
+            latest_time: START,
+            body_bytes: 0,
+            traps,
+        };
+        let store = run.open()?;
+        hold(store.recovery().created && store.version().is_none(), || format!("new: {:?}", store.recovery()))?;
+        run.world.epoch = store.epoch();
+        run.opened(store);
+        Ok(run)
+    }
+
+    pub fn store(&self) -> &Store {
+        self.store.as_ref().expect("a run has a store between restarts")
+    }
+
+    pub fn play(&mut self, op: &Op) -> Checked {
+        match op {
+            Op::Write(how, write) => self.write(*how, write)?,
+            Op::Sync => self.sync()?,
+            Op::Wait { newest_first } => self.wait(*newest_first)?,
+            Op::Clock(step) => self.set_clock(*step)?,
+            Op::History { by, with, ask } => self.ask_history(*by, *with, ask)?,
+            Op::Changed { by, slot, page, through_bytes } => {
+                self.ask_changed(*by, *slot, page, None, *through_bytes)?;
+            }
+            Op::CatchUp { by, slot, page, messages, bytes } => {
+                let most = (messages.unwrap_or(1_000), bytes.unwrap_or(1 << 20));
+                self.ask_changed(*by, *slot, page, Some(most), false)?;
+            }
+            Op::Since { by, slot, page, time } => self.ask_since(*by, *slot, page, *time)?,
+            Op::Recent { by, again, page } => self.ask_recent(*by, *again, page)?,
+            Op::Totals { by } => self.ask_totals(*by)?,
+            Op::Forget { by, slot } => self.slots[*by as usize][*slot] = Slot::default(),
+            Op::Copy { by, source, target } => {
+                self.slots[*by as usize][*target] = self.slots[*by as usize][*source].clone();
+            }
+            Op::Restart(restart) => self.restart(*restart)?,
+        }
+        self.crashed_last = matches!(op, Op::Restart(Restart::Crash(..)));
+        self.latest_time = self.latest_time.max(self.world.sequenced().store_time());
+        self.publish(0)
+    }
+
+    // Time and durability.
+
+    fn set_clock(&mut self, step: Step) -> Checked {
+        // What is sequenced and unseen would make "store time" mean two things.
+        self.sync()?;
+        let time = match step {
+            Step::Forward(micros) => self.world.clock + micros,
+            Step::Back(micros) => self.world.clock.saturating_sub(micros).max(1),
+            Step::Window { post, offset } => {
+                let id = u128::from(post.id);
+                match self.world.seen().newest_with_id(post.timeline(), user(post.by), id) {
+                    Some(sent) => {
+                        (sent.commit_time + restante::limits::DEDUP_WINDOW_MICROS).saturating_add_signed(offset)
+                    }
+                    None => self.world.clock,
+                }
+            }
+        };
+        self.world.clock = time;
+        self.clock.set(Timestamp(time));
+        Ok(())
+    }
+
+    pub fn sync(&mut self) -> Checked {
+        must("sync", self.store().sync())?;
+        let all = self.world.sequenced().version();
+        self.durable = all;
+        self.written = all;
+        self.publish(all)
+    }
+
+    /// Looks up what is published now; it must be at least `least`.
+    fn publish(&mut self, least: u64) -> Checked {
+        let version = self.store().version().get();
+        let (least, most) = (least.max(self.world.published), self.world.sequenced().version());
+        hold(least <= version && version <= most, || {
+            format!("published version must be in {least}..={most}, is {version}")
+        })?;
+        self.world.published = version;
+        self.written = self.written.max(version);
+        if self.setup.durability == Durability::Sync {
+            self.durable = self.durable.max(version);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, newest_first: bool) -> Checked {
+        let mut kept = std::mem::take(&mut self.kept);
+        if newest_first {
+            kept.reverse();
+            self.traps.hit_if(kept.len() > 1, "ticket: waited out of order");
+        }
+        kept.into_iter().try_for_each(|kept| self.acknowledge(kept))
+    }
+
+    /// Waits for a change, checks what it says, and notes what may no longer be lost or unseen.
+    fn acknowledge(&mut self, kept: Kept) -> Checked {
+        (kept.check)()?;
+        self.written = self.written.max(kept.rests_on);
+        match (kept.level, self.setup.durability) {
+            (Durability::Sync, _) => {
+                self.durable = self.durable.max(kept.rests_on);
+                self.publish(kept.rests_on)
+            }
+            (Durability::Buffered, Durability::Buffered) => self.publish(kept.rests_on),
+            (Durability::Buffered, Durability::Sync) => {
+                self.publish(0)?;
+                if kept.changed && kept.rests_on > self.durable {
+                    self.unsynced = Unsynced::Surely;
+                    self.traps.hit("ticket: buffered call not seen in a sync store");
+                }
+                Ok(())
+            }
+        }
+    }
+
+    // Changes.
+
+    fn write(&mut self, how: How, write: &Write) -> Checked {
+        self.settle_for(write)?;
+        let level = match how {
+            How::Synced => Durability::Sync,
+            How::Buffered => Durability::Buffered,
+            _ => self.setup.durability,
+        };
+        if level == Durability::Buffered && self.setup.durability == Durability::Sync {
+            self.unsynced = self.unsynced.max(Unsynced::Perhaps);
+        }
+        let store = match how {
+            How::Synced | How::Buffered => self.store().at(level),
+            _ => self.store().clone(),
+        };
+        let kept = self.ask_write(&store, level, write);
+        match how {
+            How::Later => self.kept.push(kept),
+            How::Dropped => drop(kept),
+            _ => self.acknowledge(kept)?,
+        }
+        Ok(())
+    }
+
+    /// Marks are clamped to what is published, and sessions that are sequenced but unseen are neither
+    /// there nor not: makes both the same before a mark.
+    fn settle_for(&mut self, write: &Write) -> Checked {
+        let (Write::Read { by, with, .. } | Write::UnreadFrom { by, with, .. }) = write else { return Ok(()) };
+        let timeline = Timeline::of(user(*by), with.peer());
+        let (seen, sequenced) = (self.world.seen(), self.world.sequenced());
+        let is_row_same = seen.row(user(*by), timeline) == sequenced.row(user(*by), timeline);
+        let is_last_same = seen.last_seq(timeline) == sequenced.last_seq(timeline);
+        if !is_row_same || (matches!(write, Write::UnreadFrom { .. }) && !is_last_same) {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn ask_write(&mut self, store: &Store, level: Durability, write: &Write) -> Kept {
+        let before = self.world.log.len();
+        self.note_write(write);
+        let label = format!("{write:?}");
+        match write {
+            Write::Append(post) => {
+                let letter = self.letter(post);
+                let answer = self.world.append(&letter);
+                self.note_append(before, &letter, &answer);
+                let ticket = store.append(draft(post, &letter));
+                keep(label, ticket, answer, level, Written::from)
+            }
+            Write::Batch(posts) => {
+                let letters: Vec<Letter> = posts.iter().map(|post| self.letter(post)).collect();
+                let answer = self.world.append_batch(&letters);
+                self.note_batch(before, &letters, &answer);
+                let drafts: Vec<Draft<'_>> = posts.iter().zip(&letters).map(|(post, it)| draft(post, it)).collect();
+                let ticket = store.append_batch(&drafts);
+                keep(label, ticket, answer, level, |all| all.into_iter().map(Written::from).collect())
+            }
+            Write::TooLong { by, to } => {
+                self.traps.hit("batch: too long for a journal file");
+                let body = [7; 6_000];
+                let drafts = [Draft::direct(user(*by), user(*to), &body); 3];
+                let ticket = store.append_batch(&drafts);
+                let check = Box::new(move || match ticket.wait() {
+                    Err(error) if error.kind() == restante::ErrorKind::LimitExceeded => Ok(()),
+                    other => Err(format!("{label}: {other:?}")),
+                });
+                Kept { level, rests_on: 0, changed: false, check }
+            }
+            Write::Create { group: number, shows_history, members_only } => {
+                let settings = Settings { shows_history: *shows_history, members_only: *members_only };
+                let answer = self.world.create_group(group(*number), settings);
+                let ticket = store.create_group(group(*number), real_settings(settings));
+                keep(label, ticket, answer, level, plain_effect)
+            }
+            Write::Join { group: number, by } => {
+                let answer = self.world.join(group(*number), user(*by));
+                keep(label, store.join(group(*number), user(*by)), answer, level, plain_effect)
+            }
+            Write::JoinMany { group: number, users } => {
+                let users: Vec<UserId> = users.iter().map(|number| user(*number)).collect();
+                let answer = self.world.join_many(group(*number), &users);
+                if let Ok(admitted) = answer.result {
+                    let is_met = admitted.joined > 0 && admitted.unchanged > 0;
+                    self.traps.hit_if(is_met, "group: bulk join with repeats and members");
+                }
+                let ticket = store.join_many(group(*number), &users);
+                // Which item is faulty is promised for batches of messages only.
+                let check = Box::new(move || {
+                    let got = plain(ticket.wait(), Admitted::from).map_err(|wrong| wrong.kind);
+                    same(&label, &got, &answer.result.map_err(|wrong| wrong.kind))
+                });
+                Kept { level, rests_on: answer.rests_on, changed: answer.changed, check }
+            }
+            Write::Leave { group: number, by } => {
+                let answer = self.world.leave(group(*number), user(*by));
+                let is_met = matches!(answer.result, Ok(0));
+                self.traps.hit_if(is_met, "group: leave again");
+                keep(label, store.leave(group(*number), user(*by)), answer, level, plain_effect)
+            }
+            Write::Read { by, with, upto } => {
+                let upto = self.point(*by, *with, *upto);
+                self.note_mark_read(*by, *with, upto);
+                let answer = self.world.mark_read(user(*by), with.peer(), upto);
+                keep(label, store.mark_read(user(*by), with.peer(), Seq(upto)), answer, level, plain_effect)
+            }
+            Write::UnreadFrom { by, with, seq } => {
+                let seq = self.point(*by, *with, *seq);
+                let answer = self.world.mark_unread_from(user(*by), with.peer(), seq);
+                self.note_mark_back(before, *by, *with, seq, &answer);
+                let ticket = store.mark_unread_from(user(*by), with.peer(), Seq(seq));
+                keep(label, ticket, answer, level, plain_effect)
+            }
+        }
+    }
+
+    fn letter(&mut self, post: &Post) -> Letter {
+        let timeline = post.timeline();
+        let view = self.world.sequenced();
+        let timestamp = match post.at {
+            At::Unset => None,
+            At::Last(offset) => Some(view.last_timestamp(timeline).saturating_add_signed(offset).max(1)),
+            At::Store(offset) => Some(view.store_time().saturating_add_signed(offset).max(1)),
+        };
+        self.body_bytes += post.text.1 as u64;
+        Letter {
+            timeline,
+            sender: user(post.by),
+            body: Bytes(post.text.bytes()),
+            kind: post.kind,
+            counts: post.counts,
+            client_id: u128::from(post.id),
+            timestamp,
+        }
+    }
+
+    fn point(&self, by: u8, with: With, point: Point) -> u64 {
+        match point {
+            Point::Seq(seq) => seq,
+            Point::End(offset) => {
+                let timeline = Timeline::of(user(by), with.peer());
+                let view = self.world.sequenced();
+                let last = view.last_seq(timeline);
+                let end = view.row(user(by), timeline).map_or(last, |row| row.end(last));
+                end.saturating_add_signed(offset)
+            }
+        }
+    }
+
+    /// For the traps: what only a run knows.
+    pub fn latest_time(&self) -> u64 {
+        self.latest_time
+    }
+
+    // Restarts.
+
+    fn restart(&mut self, restart: Restart) -> Checked {
+        let is_simulated = matches!(self.files, Ground::Simulated(_));
+        match restart {
+            Restart::Crash(lost, seed) if is_simulated => self.crash(lost, seed),
+            restart => self.close_and_open(restart == Restart::Close),
+        }
+    }
+
+    pub fn close_and_open(&mut self, by_close: bool) -> Checked {
+        let all = self.world.sequenced().version();
+        let digest = match all == self.world.published {
+            true => Some(must("digest", self.store().state_digest())?),
+            false => None,
+        };
+        self.kept.clear();
+        let store = self.store.take().expect("a run has a store between restarts");
+        if by_close {
+            must("close", store.close())?;
+        } else {
+            drop(store);
+        }
+        let store = self.open()?;
+        let recovery = store.recovery();
+        hold(recovery.clean && !recovery.created && !recovery.new_epoch && recovery.cut.is_none(), || {
+            format!("after a clean close: {recovery:?}")
+        })?;
+        same("version after a clean close", &store.version().get(), &all)?;
+        same("epoch after a clean close", &store.epoch(), &self.world.epoch)?;
+        if let Some(digest) = digest {
+            same("digest after a clean close", &must("digest", store.state_digest())?, &digest)?;
+        }
+        self.opened(store);
+        self.compare_all()
+    }
+
+    fn crash(&mut self, lost: Lost, seed: u64) -> Checked {
+        let Ground::Simulated(storage) = &self.files else { return Ok(()) };
+        let loss = match lost {
+            Lost::Nothing => Loss::Nothing,
+            Lost::All => Loss::All,
+            Lost::Prefix => Loss::Prefix,
+            Lost::Random => Loss::Random,
+        };
+        let image = storage.crash_at(storage.operations(), CrashPlan { seed, loss });
+        // The old process is dead: what its handles do from now on reaches nothing.
+        storage.power_off();
+        self.files = Ground::Simulated(image);
+        self.kept.clear();
+        drop(self.store.take());
+
+        let store = self.open()?;
+        let recovery = store.recovery();
+        hold(!recovery.created && !recovery.clean, || format!("after a crash: {recovery:?}"))?;
+        let (version, all) = (store.version().get(), self.world.sequenced().version());
+        let least = if lost == Lost::Nothing { self.written } else { self.durable };
+        hold(least <= version && version <= all, || {
+            format!("a crash with {lost:?} lost must leave version {least}..={all}, left {version}")
+        })?;
+        if let Some(change) = (version as usize).checked_sub(1).map(|index| &self.world.log[index]) {
+            hold(change.batch_end == version, || format!("a crash cut a batch: {change:?}"))?;
+        }
+        let old_epoch = self.world.epoch;
+        let is_new = store.epoch() != old_epoch;
+        same("recovery says whether the epoch is new", &recovery.new_epoch, &is_new)?;
+        let unsynced = match self.setup.durability {
+            Durability::Buffered => Unsynced::Surely,
+            Durability::Sync => self.unsynced,
+        };
+        hold(unsynced == Unsynced::Perhaps || is_new == (unsynced == Unsynced::Surely), || {
+            format!("new epoch after a crash: {is_new}, something unsynced was told: {unsynced:?}")
+        })?;
+
+        self.traps.hit_if(version < self.world.published, "crash: loses what was seen");
+        self.traps.hit_if(version < all && version >= self.world.published, "crash: loses what was not seen");
+        self.traps.hit_if(version == all && !is_new, "crash: loses nothing, no new epoch");
+        self.traps.hit_if(self.crashed_last, "crash: second in a row");
+        let first_lost = self.world.log.get(version as usize);
+        self.traps.hit_if(first_lost.is_some_and(|it| it.batch_end > it.version), "crash: takes a batch whole");
+
+        self.world.cut(version);
+        if is_new {
+            self.world.ends.push((old_epoch, version));
+            self.world.epoch = store.epoch();
+        }
+        self.opened(store);
+        self.compare_all()
+    }
+
+    fn open(&self) -> Checked<Store> {
+        let options = options(self.setup.durability, &self.clock);
+        must(
+            "open",
+            match &self.files {
+                Ground::Simulated(storage) => Store::open_on(storage.clone(), options),
+                Ground::Directory(dir, mode) => Store::open(dir.path(), options.read_mode(*mode)),
+            },
+        )
+    }
+
+    fn opened(&mut self, store: Store) {
+        let version = store.version().get();
+        self.world.published = version;
+        self.durable = version;
+        self.written = version;
+        self.unsynced = Unsynced::Never;
+        self.store = Some(store);
+    }
+
+    pub fn note_end(&mut self) {
+        self.traps.hit_if(self.body_bytes > 2 * JOURNAL_BYTES, "store: more than one journal file");
+    }
+}
+
+pub fn options(durability: Durability, clock: &Arc<ManualClock>) -> Options {
+    let options = Options::default().durability(durability).journal_bytes(JOURNAL_BYTES);
+    options.clock(clock.clone()).threads(Threads::Inline)
+}
+
+pub fn real_settings(settings: Settings) -> GroupSettings {
+    GroupSettings::default().shows_history(settings.shows_history).members_only(settings.members_only)
+}
+
+/// What the store is given for a letter; by the short constructors where they can say it.
+fn draft<'l>(post: &Post, letter: &'l Letter) -> Draft<'l> {
+    let draft = match post.to {
+        To::User(number) => Draft::direct(letter.sender, user(number), &letter.body.0),
+        To::Group(number) => Draft::group(group(number), letter.sender, &letter.body.0),
+        To::Pair(..) => Draft::new(letter.timeline, letter.sender, &letter.body.0),
+    };
+    dress(draft, letter)
+}
+
+pub fn dress<'l>(draft: Draft<'l>, letter: &Letter) -> Draft<'l> {
+    let draft = draft.kind(letter.kind).counts(letter.counts).client_id(ClientId(letter.client_id));
+    match letter.timestamp {
+        Some(timestamp) => draft.timestamp(Timestamp(timestamp)),
+        None => draft,
+    }
+}
+
+fn keep<T: 'static, P: PartialEq + Debug + 'static>(
+    label: String,
+    ticket: Ticket<T>,
+    answer: Answer<P>,
+    level: Durability,
+    into: impl FnOnce(T) -> P + 'static,
+) -> Kept {
+    let Answer { result, rests_on, changed } = answer;
+    Kept { level, rests_on, changed, check: Box::new(move || same(&label, &plain(ticket.wait(), into), &result)) }
+}
