@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub struct Recovery {
     /// There was no store, so one was made.
     pub created: bool,
-    /// The store had been closed; nothing was cut and nothing copied.
+    /// The store had been closed, and nothing was written since.
     pub clean: bool,
     /// What the last crash left half-written, if anything. It was never acknowledged as synced.
     pub cut: Option<CutTail>,

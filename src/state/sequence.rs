@@ -209,7 +209,7 @@ impl Sequencer {
         }
         for (index, item) in items.iter_mut().enumerate() {
             let reserve = (self.forming.len() == forming).then_some(bytes_max);
-            let stale = match self.append_one(state, time, item, reserve, &mut rests_on) {
+            let refusal = match self.append_one(state, time, item, reserve, &mut rests_on) {
                 Ok(Ok(message)) => {
                     if is_batch && message.outcome == Outcome::Written {
                         written.push(index);
@@ -217,9 +217,11 @@ impl Sequencer {
                     appended.push(message);
                     continue;
                 }
-                Ok(Err(error)) => {
-                    Ok(Decided { result: Err(if is_batch { error.with_item(index) } else { error }), rests_on })
-                }
+                // What the batch itself would have written is no reason to wait: it is not written.
+                Ok(Err(error)) => Ok(Decided {
+                    result: Err(if is_batch { error.with_item(index) } else { error }),
+                    rests_on: rests_on.min(version - 1),
+                }),
                 Err(stale) => Err(stale),
             };
             // A single item that is refused has changed nothing.
@@ -233,7 +235,7 @@ impl Sequencer {
                     (room, version, file_number, next_room);
                 self.rolls = false;
             }
-            return stale;
+            return refusal;
         }
         if is_batch {
             self.overlay.keep_batch();
@@ -501,7 +503,7 @@ impl Sequencer {
         let Some(row) = self.session(state, plan.timeline, plan.user) else {
             return Ok(no_session(plan.timeline, plan.user));
         };
-        if plan.seq == 0 || plan.seq > plan.end {
+        if plan.seq > plan.end {
             let message = format!("no such message to begin unread with: end={} got={}", plan.end, plan.seq);
             return Ok(Decided { result: Err(Error::new(ErrorKind::InvalidInput, message)), rests_on: row.version });
         }

@@ -138,9 +138,17 @@ impl Store {
 fn check_batch(drafts: &[Draft<'_>], is_batch: bool, journal_bytes: u64) -> Result<()> {
     check("messages in a batch", drafts.len(), BATCH_MESSAGES_MAX)?;
     let item = |index, error: Error| if is_batch { error.with_item(index) } else { error };
-    drafts.iter().enumerate().try_for_each(|(index, draft)| draft.check().map_err(|error| item(index, error)))?;
-    let bytes: u64 = drafts.iter().map(|draft| append_bytes_max(draft.body.len())).sum();
-    check("bytes of a batch", bytes as usize, batch_bytes_max(journal_bytes))
+    let bytes_max = batch_bytes_max(journal_bytes);
+    let mut bytes = 0;
+    for (index, draft) in drafts.iter().enumerate() {
+        let draft_bytes = append_bytes_max(draft.body.len()) as usize;
+        draft
+            .check()
+            .and_then(|()| check("bytes of a message in the journal", draft_bytes, bytes_max))
+            .map_err(|error| item(index, error))?;
+        bytes += draft_bytes;
+    }
+    check("bytes of a batch in the journal", bytes, bytes_max)
 }
 
 /// What one frame may take.

@@ -20,7 +20,7 @@ pub struct Cursor {
     pub(crate) base: Version,
     /// Sessions up to this version were handed out in this walk.
     pub(crate) position: Version,
-    /// The newest version this walk has handed out.
+    /// The newest version that was published when this walk's last page was made.
     pub(crate) newest: Version,
 }
 

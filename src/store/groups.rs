@@ -8,7 +8,7 @@ use crate::change::GroupSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{GroupId, UserId, Version};
 use crate::limits::{JOIN_USERS_MAX, check};
-use crate::state::{Decided, Effect, Joined, join_bytes_max};
+use crate::state::{Effect, Joined, join_bytes_max};
 
 impl Store {
     /// Makes a group; one that exists stays as it is (`Unchanged`).
@@ -16,7 +16,7 @@ impl Store {
     /// # Errors
     /// `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn create_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
-        if let Err(error) = check_ids(group, &[]) {
+        if let Err(error) = check_id(group.is_none()) {
             return Ticket::ready(Err(error));
         }
         let decided = self.pipeline.sequence(
@@ -36,6 +36,9 @@ impl Store {
     /// # Errors
     /// `InvalidInput` for an id of 0, `Full`, `Poisoned`, `Closed`.
     pub fn join(&self, group: GroupId, user: UserId) -> Ticket<Effect> {
+        if let Err(error) = check_id(user.is_none()) {
+            return Ticket::ready(Err(error));
+        }
         self.join_many(group, &[user]).map(|joined| match joined.version {
             Version::NONE => Effect::Unchanged,
             version => Effect::Changed(version),
@@ -50,7 +53,11 @@ impl Store {
     pub fn join_many(&self, group: GroupId, users: &[UserId]) -> Ticket<Joined> {
         let journal_bytes = self.pipeline.options.journal_bytes;
         let checked = check("users of a bulk join", users.len(), JOIN_USERS_MAX)
-            .and_then(|()| check_ids(group, users))
+            .and_then(|()| check_id(group.is_none()))
+            .and_then(|()| {
+                let item = |(item, user): (usize, &UserId)| check_id(user.is_none()).map_err(|e| e.with_item(item));
+                users.iter().enumerate().try_for_each(item)
+            })
             .and_then(|()| {
                 let bytes = join_bytes_max(users.len()) as usize;
                 check("bytes of a bulk join", bytes, batch_bytes_max(journal_bytes))
@@ -75,10 +82,10 @@ impl Store {
     /// # Errors
     /// `NotFound` if the user never was a member; `InvalidInput`, `Poisoned`, `Closed`.
     pub fn leave(&self, group: GroupId, user: UserId) -> Ticket<Effect> {
-        if let Err(error) = check_ids(group, &[user]) {
+        if let Err(error) = check_id(group.is_none() || user.is_none()) {
             return Ticket::ready(Err(error));
         }
-        let decided: Result<Decided<Effect>> = self.pipeline.sequence(
+        let decided = self.pipeline.sequence(
             self.durability,
             &mut (),
             |(), sequencer, state, now| sequencer.leave(state, now, group, user),
@@ -88,13 +95,6 @@ impl Store {
     }
 }
 
-fn check_ids(group: GroupId, users: &[UserId]) -> Result<()> {
-    let none = || Error::new(ErrorKind::InvalidInput, "id 0 means none");
-    if group.is_none() {
-        return Err(none());
-    }
-    match users.iter().position(|user| user.is_none()) {
-        Some(item) => Err(none().with_item(item)),
-        None => Ok(()),
-    }
+fn check_id(is_none: bool) -> Result<()> {
+    if is_none { Err(Error::new(ErrorKind::InvalidInput, "id 0 means none")) } else { Ok(()) }
 }

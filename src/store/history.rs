@@ -224,18 +224,16 @@ fn seqs_of_times(pipeline: &Pipeline, timeline: Timeline, low: u64, high: u64) -
 }
 
 fn inclusive(start: Bound<u64>, end: Bound<u64>) -> (u64, u64) {
-    const EMPTY: (u64, u64) = (1, 0);
-    let low = match start {
-        Bound::Included(low) => low,
-        Bound::Excluded(u64::MAX) => return EMPTY,
-        Bound::Excluded(low) => low + 1,
-        Bound::Unbounded => 0,
+    let (low, nothing_from_below) = match start {
+        Bound::Included(low) => (low, false),
+        Bound::Excluded(low) => (low.saturating_add(1), low == u64::MAX),
+        Bound::Unbounded => (0, false),
     };
-    let high = match end {
-        Bound::Included(high) => high,
-        Bound::Excluded(0) => return EMPTY,
-        Bound::Excluded(high) => high - 1,
-        Bound::Unbounded => u64::MAX,
+    let (high, nothing_from_above) = match end {
+        Bound::Included(high) => (high, false),
+        Bound::Excluded(high) => (high.saturating_sub(1), high == 0),
+        Bound::Unbounded => (u64::MAX, false),
     };
-    (low, high)
+    // What no number can say is said by crossing the bounds, each as near to its place as can be.
+    (if nothing_from_above { low.max(1) } else { low }, if nothing_from_below { high.min(u64::MAX - 1) } else { high })
 }

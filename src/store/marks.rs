@@ -38,6 +38,9 @@ impl Store {
     /// `NotFound` if the user has no such session; `InvalidInput` for an id of 0, or a seq that is 0 or
     /// above the newest message published and shown; `Poisoned`, `Closed`.
     pub fn mark_unread_from(&self, user: UserId, peer: Peer, seq: Seq) -> Ticket<Effect> {
+        if seq.is_none() {
+            return Ticket::ready(Err(Error::new(ErrorKind::InvalidInput, "seq 0 means none")));
+        }
         let plan = check_ids(user, peer).and_then(|timeline| plan_unread(&self.pipeline, timeline, user, seq));
         let mut plan = match plan {
             Ok(plan) => plan,

@@ -232,7 +232,9 @@ impl Store {
         check("messages to catch up with", query.messages, CATCH_UP_MESSAGES_MAX)?;
         check("bytes to catch up with", query.bytes, CATCH_UP_BYTES_MAX)?;
         let (mut list, snapshots, base) = self.walk(user, Start::of(cursor), &query.list)?;
-        let (mut messages_left, mut bytes_left) = (query.messages as u64, query.bytes);
+        // No bytes means no messages, not even empty ones.
+        let mut messages_left = if query.bytes == 0 { 0 } else { query.messages as u64 };
+        let mut bytes_left = query.bytes;
         for (entry, snapshot) in list.entries.iter_mut().zip(&snapshots) {
             match messages_above(&self.pipeline, snapshot, base, messages_left, bytes_left)? {
                 Some(messages) => {
@@ -324,7 +326,7 @@ impl Store {
             Start::At(since) => {
                 let first = state.first_version_at(since.0).unwrap_or(published.0 + 1);
                 let before = Version(first - 1);
-                Cursor { epoch: epochs.current, base: before, position: before, newest: Version::NONE }
+                Cursor { epoch: epochs.current, base: before, position: before, newest: published }
             }
             Start::After(cursor) => {
                 check_cursor(&cursor, published, epochs.current, &epochs.ended)?;
@@ -359,7 +361,10 @@ impl Store {
         let epoch = epochs.current;
         let next = if more {
             let position = cursor.position.max(newest);
-            Cursor { epoch, base: cursor.base, position, newest: cursor.newest.max(newest) }
+            // Not only what was handed out: a session that stands above this page because of a change
+            // that a crash takes back would fall below it, and the walk would never come to it.
+            let newest = if query.limit == 0 { cursor.newest } else { published };
+            Cursor { epoch, base: cursor.base, position, newest }
         } else {
             Cursor { epoch, base: published, position: published, newest: published }
         };

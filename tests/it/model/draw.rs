@@ -29,9 +29,12 @@ pub struct Setup {
 /// The store and the operations that belong to a seed.
 pub fn sequence(seed: u64) -> (Setup, Vec<Op>) {
     let mut rng = Rng::new(seed);
-    let files = rng.pick(&[Files::Simulated, Files::Simulated, Files::Simulated, Files::Simulated, Files::Mapped]);
-    // Real files are there for mapping and reading; the many syncs of a `Sync` store would only cost time.
-    let files = if seed.is_multiple_of(32) { Files::Pread } else { files };
+    // Real files are there for mapping and reading; the syncs of a `Sync` store would only cost time.
+    let files = match rng.below(60) {
+        0 => Files::Pread,
+        1 | 2 => Files::Mapped,
+        _ => Files::Simulated,
+    };
     let durability = match files {
         Files::Simulated => rng.pick(&[Durability::Sync, Durability::Buffered]),
         _ => Durability::Buffered,

@@ -282,7 +282,7 @@ impl World {
         check_wish(wish)?;
         let first = self.seen().log.iter().find(|change| change.commit_time >= since);
         let before = first.map_or(self.published, |change| change.version - 1);
-        let start = Place { base: before, position: before, ..self.place_now() };
+        let start = Place { epoch: self.epoch, base: before, position: before, seen: before };
         Ok(self.page(user, start, wish, self.ends.clone()))
     }
 
@@ -323,9 +323,8 @@ impl World {
                 let mut above = view.visible(timeline, &row);
                 above.retain(|sent| row.joined_version > start.base || sent.version > start.base);
                 let body_bytes: usize = above.iter().map(|sent| sent.letter.body.0.len()).sum();
-                let is_bound_0 = messages_max == 0 || bytes_max == 0;
                 let fits = messages + above.len() <= messages_max && bytes + body_bytes <= bytes_max;
-                if above.is_empty() || (fits && !is_bound_0) {
+                if fits {
                     messages += above.len();
                     bytes += body_bytes;
                     entry.messages = above.iter().map(|sent| view.show(sent)).collect();

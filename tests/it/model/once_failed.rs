@@ -2,23 +2,27 @@
 //! Owns: the lists, each under a comment that says what was wrong. May touch: `op`, `draw`, the player above.
 //! Never: draws anything at random.
 
-use restante::Durability::{self, Buffered};
+use std::ops::Bound::{self, Excluded, Included};
+
+use restante::Durability::{self, Buffered, Sync};
 
 use super::check;
 use super::draw::{Files, Setup};
-use super::op::At::Unset;
+use super::op::At::{Last, Unset};
 use super::op::How::Plain;
-use super::op::Op::{self, Changed, Restart, Write};
+use super::op::Op::{self, Changed, History, Restart, Write};
 use super::op::Restart::Crash;
-use super::op::Write::Append;
-use super::op::{Lost, PageSize, Post, Text, To};
+use super::op::Write::{Append, Batch, Join, JoinMany, Leave};
+use super::op::{Ask, Lost, Near, PageSize, Post, Text, To, With, Within};
+
+const POST: Post = Post { by: 1, to: To::User(2), id: 0, text: Text(0, 3), kind: 0, counts: true, at: Unset };
 
 fn setup(durability: Durability) -> Setup {
     Setup { seed: 1, durability, files: Files::Simulated }
 }
 
 fn post(by: u8, to: To) -> Op {
-    Write(Plain, Append(Post { by, to, id: 0, text: Text(0, 3), kind: 0, counts: true, at: Unset }))
+    Write(Plain, Append(Post { by, to, ..POST }))
 }
 
 /// A change raised an entry above the page of a walk, and a crash took that change: the entry fell back
@@ -38,6 +42,47 @@ fn a_walk_does_not_pass_over_what_a_crash_puts_back_behind_it() {
         page.clone(),
         page.clone(),
         page,
+    ];
+    check(&setup(Buffered), &ops);
+}
+
+/// A batch was refused because of one of its own earlier items. The answer was to wait until that item's
+/// version was durable, which was given back and never came: the call went round for ever.
+#[test]
+fn a_batch_refused_for_its_own_item_answers() {
+    let at_last = Post { at: Last(1), ..POST };
+    check(&setup(Sync), &[Write(Plain, Batch(vec![at_last, at_last]))]);
+    let with_id = Post { id: 1, ..POST };
+    check(&setup(Sync), &[Write(Plain, Batch(vec![with_id, Post { kind: 1, ..with_id }]))]);
+}
+
+/// A body that no journal file can take was refused without saying which item of the batch it was.
+#[test]
+fn a_batch_names_the_item_that_is_too_long() {
+    let long = Post { text: Text(0, 17_000), ..POST };
+    check(&setup(Sync), &[Write(Plain, Batch(vec![POST, long]))]);
+}
+
+/// Calls about one user named the first item of a batch when its id was 0.
+#[test]
+fn only_batches_name_an_item() {
+    let ops = [Join { group: 1, by: 0 }, Leave { group: 1, by: 0 }, JoinMany { group: 1, users: vec![2, 0] }];
+    check(&setup(Sync), &ops.map(|write| Write(Plain, write)));
+}
+
+/// Bounds that exclude the largest or the smallest value forgot their other side: an empty page lay at
+/// the start of the session instead of at its upper bound, or before the lower bound of time.
+#[test]
+fn bounds_at_the_ends_of_numbers_keep_their_other_side() {
+    fn ask(within: Within) -> Op {
+        History { by: 1, with: With::User(2), ask: Ask { newest: true, within, limit: None, bytes: None } }
+    }
+    let above_all: (Bound<u64>, Bound<u64>) = (Excluded(u64::MAX), Included(10));
+    let ops = [
+        Write(Plain, Append(Post { at: Last(1), ..POST })),
+        post(1, To::User(2)),
+        ask(Within::Seqs(above_all.0, above_all.1)),
+        ask(Within::Times(Included(Near(2, 0)), Excluded(Near(1, -1)))),
     ];
     check(&setup(Buffered), &ops);
 }

@@ -335,8 +335,12 @@ impl World {
     }
 
     pub fn join_many(&mut self, group: GroupId, users: &[UserId]) -> Answer<Admitted> {
-        if group.is_none() || users.iter().any(|user| user.is_none()) {
+        if group.is_none() {
             return refused(ErrorKind::InvalidInput);
+        }
+        if let Some(item) = users.iter().position(|user| user.is_none()) {
+            let wrong = Wrong { kind: ErrorKind::InvalidInput, item: Some(item) };
+            return Answer { result: Err(wrong), rests_on: 0, changed: false };
         }
         let start = self.log.len();
         let mut admitted = Admitted { joined: 0, unchanged: 0, version: 0 };
@@ -381,12 +385,12 @@ impl World {
     }
 
     pub fn mark_unread_from(&mut self, user: UserId, peer: Peer, seq: u64) -> Answer<u64> {
-        if user.is_none() || is_none(peer) || seq == 0 {
+        if user.is_none() || is_none(peer) {
             return refused(ErrorKind::InvalidInput);
         }
         let timeline = Timeline::of(user, peer);
         let Some(row) = self.sequenced().row(user, timeline) else { return refused(ErrorKind::NotFound) };
-        if seq > row.end(self.seen().last_seq(timeline)) {
+        if seq == 0 || seq > row.end(self.seen().last_seq(timeline)) {
             return refused(ErrorKind::InvalidInput);
         }
         let read = (seq - 1).max(row.floor);
