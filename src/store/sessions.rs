@@ -232,9 +232,7 @@ impl Store {
         check("messages to catch up with", query.messages, CATCH_UP_MESSAGES_MAX)?;
         check("bytes to catch up with", query.bytes, CATCH_UP_BYTES_MAX)?;
         let (mut list, snapshots, base) = self.walk(user, Start::of(cursor), &query.list)?;
-        // No bytes means no messages, not even empty ones.
-        let mut messages_left = if query.bytes == 0 { 0 } else { query.messages as u64 };
-        let mut bytes_left = query.bytes;
+        let (mut messages_left, mut bytes_left) = (query.messages as u64, query.bytes);
         for (entry, snapshot) in list.entries.iter_mut().zip(&snapshots) {
             match messages_above(&self.pipeline, snapshot, base, messages_left, bytes_left)? {
                 Some(messages) => {
@@ -326,7 +324,7 @@ impl Store {
             Start::At(since) => {
                 let first = state.first_version_at(since.0).unwrap_or(published.0 + 1);
                 let before = Version(first - 1);
-                Cursor { epoch: epochs.current, base: before, position: before, newest: published }
+                Cursor { epoch: epochs.current, base: before, position: before, newest: Version::NONE }
             }
             Start::After(cursor) => {
                 check_cursor(&cursor, published, epochs.current, &epochs.ended)?;

@@ -385,12 +385,12 @@ impl World {
     }
 
     pub fn mark_unread_from(&mut self, user: UserId, peer: Peer, seq: u64) -> Answer<u64> {
-        if user.is_none() || is_none(peer) {
+        if user.is_none() || is_none(peer) || seq == 0 {
             return refused(ErrorKind::InvalidInput);
         }
         let timeline = Timeline::of(user, peer);
         let Some(row) = self.sequenced().row(user, timeline) else { return refused(ErrorKind::NotFound) };
-        if seq == 0 || seq > row.end(self.seen().last_seq(timeline)) {
+        if seq > row.end(self.seen().last_seq(timeline)) {
             return refused(ErrorKind::InvalidInput);
         }
         let read = (seq - 1).max(row.floor);
