@@ -50,3 +50,8 @@ pub use store::{
     Recent, RecentCursor, SessionState, Store, Threads, Ticket, Totals,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+
+/// Keeps the example of the README true.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
