@@ -2,7 +2,7 @@
 //! Owns: names, places, reading. May touch: `change`, `frame`, `header`, `storage`.
 //! Never: writes frames; that is the writer's work.
 
-use super::frame::{self, FRAME_HEADER_BYTES, FrameHeader, FrameKind};
+use super::frame::{self, FRAME_HEADER_BYTES, FrameKind};
 use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
 use crate::change::{self, Append, Change};
 use crate::error::{Error, Result};
@@ -45,6 +45,8 @@ impl Place {
 
 /// The bytes of a changes frame before its first record: the commit time.
 pub(crate) const COMMIT_TIME_BYTES: usize = size_of::<u64>();
+
+const FRAME_START_BYTES: usize = FRAME_HEADER_BYTES + COMMIT_TIME_BYTES;
 
 /// A message as it lies in a file.
 #[derive(Clone, Copy, Debug)]
@@ -105,17 +107,26 @@ impl JournalFile {
 
     /// Reads the message whose record begins at `offset`.
     pub fn read(&self, offset: u64) -> Result<Stored> {
-        let available = usize::try_from(self.end().saturating_sub(offset)).unwrap_or(0);
-        match self.handle.mapped(offset, available) {
-            Some(bytes) => self.parse(offset, bytes),
-            None => {
-                // Enough for any record's fields, so that only the body is read another time.
-                let mut bytes = [0; change::RECORD_BYTES_MAX];
-                let bytes = &mut bytes[..available.min(change::RECORD_BYTES_MAX)];
-                self.copy(offset, bytes)?;
-                self.parse(offset, bytes)
-            }
+        let end = self.end();
+        if !(FRAMES_OFFSET..end).contains(&offset) {
+            return Err(self.damaged(offset, "a record inside the frames"));
         }
+        let frames_bytes = (end - FRAMES_OFFSET) as usize;
+        if let Some(frames) = self.handle.mapped(FRAMES_OFFSET, frames_bytes) {
+            return self.parse(offset, end, &frames[(offset - FRAMES_OFFSET) as usize..], |frame_offset| {
+                Ok(frames[(frame_offset - FRAMES_OFFSET) as usize..].first_chunk().copied())
+            });
+        }
+        // Enough for any record's fields, so that only the body is read another time.
+        let mut bytes = [0; change::RECORD_BYTES_MAX];
+        let available = change::RECORD_BYTES_MAX.min((end - offset) as usize);
+        let bytes = &mut bytes[..available];
+        self.copy(offset, bytes)?;
+        self.parse(offset, end, bytes, |frame_offset| {
+            let mut frame = [0; FRAME_START_BYTES];
+            self.copy(frame_offset, &mut frame)?;
+            Ok(Some(frame))
+        })
     }
 
     /// The body of a message, where it lies.
@@ -123,48 +134,47 @@ impl JournalFile {
         self.handle.body(stored.body_offset, stored.body_bytes).map_err(|error| Error::io("read", &self.path, error))
     }
 
-    /// `bytes` begin with the record and hold at least its fields.
-    fn parse(&self, offset: u64, bytes: &[u8]) -> Result<Stored> {
-        let damaged = |expected: &str| Error::corruption_at(&self.path, offset, expected, "other bytes");
+    /// `bytes` begin with the record and hold at least its fields; `frame_at` gives the start of the
+    /// frame at an offset below the record's.
+    #[inline]
+    fn parse(
+        &self,
+        offset: u64,
+        end: u64,
+        bytes: &[u8],
+        frame_at: impl FnOnce(u64) -> Result<Option<[u8; FRAME_START_BYTES]>>,
+    ) -> Result<Stored> {
         let mut record = bytes;
-        let length = change::decode_length(&mut record).ok_or_else(|| damaged("a record"))?;
+        let length = change::decode_length(&mut record).ok_or_else(|| self.damaged(offset, "a record"))?;
         let record_offset = offset + (bytes.len() - record.len()) as u64;
-        if record_offset + length as u64 > self.end() {
-            return Err(damaged("a record inside the frames"));
+        if length as u64 > end - record_offset {
+            return Err(self.damaged(offset, "a record inside the frames"));
         }
-        let back = change::peek_back(record).ok_or_else(|| damaged("an append record"))?;
+        let back = change::peek_back(record).ok_or_else(|| self.damaged(offset, "an append record"))?;
         let frame_offset = offset.checked_sub(back).filter(|start| *start >= FRAMES_OFFSET);
-        let frame_offset = frame_offset.ok_or_else(|| damaged("a record inside a frame"))?;
-        let (frame, frame_time) = self.frame_at(frame_offset)?;
+        let frame_offset = frame_offset.ok_or_else(|| self.damaged(offset, "a record inside a frame"))?;
+        let frame = frame_at(frame_offset)?.ok_or_else(|| self.damaged(frame_offset, "a frame"))?;
+        let header = frame::peek_header(&frame).filter(|header| header.kind == FrameKind::Changes);
+        let header = header.ok_or_else(|| self.damaged(frame_offset, "a frame of changes"))?;
+        let frame_time = frame[FRAME_HEADER_BYTES..].first_chunk().map_or(0, |time| u64::from_le_bytes(*time));
         let record = &record[..length.min(record.len())];
-        let decoded = change::decode(record, frame_time).ok_or_else(|| damaged("an append record"))?;
+        let decoded = change::decode(record, frame_time).ok_or_else(|| self.damaged(offset, "an append record"))?;
         let Change::Append(append) = decoded.change else {
-            return Err(damaged("an append record"));
+            return Err(self.damaged(offset, "an append record"));
         };
         let fields = record.len() - decoded.body.len();
         Ok(Stored {
             append,
-            version: self.header.first_version + u64::from(frame.version_delta) + decoded.place.index,
+            version: self.header.first_version + u64::from(header.version_delta) + decoded.place.index,
             commit_time: decoded.commit_time,
             body_offset: record_offset + fields as u64,
             body_bytes: length - fields,
         })
     }
 
-    /// The header and commit time of the changes frame at `offset`.
-    fn frame_at(&self, offset: u64) -> Result<(FrameHeader, u64)> {
-        const BYTES: usize = FRAME_HEADER_BYTES + COMMIT_TIME_BYTES;
-        let mut copy = [0; BYTES];
-        let bytes = match self.handle.mapped(offset, BYTES) {
-            Some(bytes) => bytes,
-            None => {
-                self.copy(offset, &mut copy)?;
-                &copy
-            }
-        };
-        let header = frame::peek_header(bytes).filter(|header| header.kind == FrameKind::Changes);
-        let time = bytes[FRAME_HEADER_BYTES..].first_chunk().map(|time| u64::from_le_bytes(*time));
-        header.zip(time).ok_or_else(|| Error::corruption_at(&self.path, offset, "a frame of changes", "other bytes"))
+    #[cold]
+    fn damaged(&self, offset: u64, expected: &str) -> Error {
+        Error::corruption_at(&self.path, offset, expected, "other bytes")
     }
 
     fn copy(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {

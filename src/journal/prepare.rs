@@ -7,7 +7,8 @@ use crate::limits::EVIDENCE_FILES_MAX;
 use crate::storage::{Storage, StorageFile};
 use std::sync::Arc;
 
-const SPARE_NAME: &str = "next.spare";
+/// The name of the one spare file.
+pub(crate) const SPARE_NAME: &str = "next.spare";
 const SPARE_TMP_NAME: &str = "next.spare.tmp";
 const EVIDENCE_SUFFIX: &str = ".evidence";
 /// Files that a call to make something did not get to finish.
@@ -91,11 +92,6 @@ pub(crate) fn set_aside(storage: &dyn Storage, name: &str) -> Result<()> {
 pub(crate) fn is_evidence(name: &str) -> bool {
     name.strip_suffix(EVIDENCE_SUFFIX)
         .is_some_and(|stem| stem.len() == 16 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()))
-}
-
-/// Whether this is a spare file.
-pub(crate) fn is_spare(name: &str) -> bool {
-    name == SPARE_NAME
 }
 
 /// Whether this is an unfinished file of the store's own.

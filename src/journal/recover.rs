@@ -6,7 +6,7 @@ use super::file::{JournalFile, journal_id, journal_name};
 use super::frame::{self, FrameKind};
 use super::header::{FRAMES_OFFSET, FileHeader, Stamp, UUID_OFFSET, read_page, write_succession};
 use super::live::{EpochEnd, Epochs, Files, LiveFile, OpenMark};
-use super::prepare::{is_evidence, is_spare, is_unfinished, set_aside};
+use super::prepare::{SPARE_NAME, is_evidence, is_unfinished, set_aside};
 use super::scan::{FrameAt, Loaded, Replayed, Scan};
 use super::write::{JournalEnd, NextFile, TAIL_BYTES, create_file, unfinished_name};
 use crate::error::{Error, ErrorKind, Result};
@@ -192,7 +192,7 @@ fn mark(end: &mut JournalEnd) -> Result<()> {
 
 /// Makes the first file of a new store.
 fn create(storage: &Arc<dyn Storage>, options: &RecoverOptions, names: &[String]) -> Result<Recovered> {
-    if let Some(name) = names.iter().find(|name| is_spare(name) || is_evidence(name)) {
+    if let Some(name) = names.iter().find(|name| *name == SPARE_NAME || is_evidence(name)) {
         return Err(Error::corruption_at(&storage.path(name), 0, "a journal file beside it", "none"));
     }
     if let Some(name) = names.iter().find(|name| *name != "LOCK" && !is_unfinished(name)) {
@@ -277,7 +277,14 @@ fn make_file(
     if list(&**storage)?.contains(&name) {
         storage.remove(&name).map_err(|error| Error::io("remove", &storage.path(&name), error))?;
     }
-    let handle = storage.create(&name, length).map_err(|error| Error::io("create", &storage.path(&name), error))?;
+    let mut handle = storage.create(&name, length);
+    let is_full = handle.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull);
+    if is_full && list(&**storage)?.iter().any(|name| name == SPARE_NAME) {
+        // On a full disk the spare's room is better used by a store that opens.
+        storage.remove(SPARE_NAME).map_err(|error| Error::io("remove", &storage.path(SPARE_NAME), error))?;
+        handle = storage.create(&name, length);
+    }
+    let handle = handle.map_err(|error| Error::io("create", &storage.path(&name), error))?;
     create_file(storage, next, handle, &name, |out, seed, digest| {
         for (loaded, frame) in copied {
             let start = frame::begin(out);

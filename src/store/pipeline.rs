@@ -42,9 +42,9 @@ pub(crate) struct Pipeline {
     state: RwLock<State>,
     /// Something may be acknowledged before it is synced, and the journal says so.
     unsynced_marked: AtomicBool,
-    /// Calls that queued something, and how many of them the last two groups held.
+    /// Calls that queued something, and how many there had been at each of the last three syncs.
     calls: AtomicU64,
-    group_hints: [AtomicU64; 2],
+    calls_synced: [AtomicU64; 3],
     lock: Mutex<Option<Box<dyn StorageLock>>>,
 }
 
@@ -110,7 +110,7 @@ impl Pipeline {
             spare: Mutex::new(None),
             state: RwLock::new(state),
             calls: AtomicU64::new(0),
-            group_hints: [AtomicU64::new(0), AtomicU64::new(0)],
+            calls_synced: [const { AtomicU64::new(0) }; 3],
             lock: Mutex::new(Some(lock)),
             options,
         })
@@ -292,7 +292,10 @@ impl Pipeline {
         let started = Instant::now();
         self.commit_point.commit(&point).map_err(|error| self.poison(error))?;
         self.publish(&mut unpublished, None);
-        self.group_hints[1].store(self.group_hints[0].swap(calls, Ordering::Relaxed), Ordering::Relaxed);
+        let mut calls = calls;
+        for mark in &self.calls_synced {
+            calls = mark.swap(calls, Ordering::Relaxed);
+        }
         self.progress.set_synced(point.version, started.elapsed());
         self.note_synced(&point, unpublished)
     }
@@ -308,9 +311,9 @@ impl Pipeline {
     /// Waits a little for the callers that the last sync woke, so that they share the next one: without
     /// this, half of them always miss it. Who is alone does not wait.
     fn gather(&self) {
-        let [last, before] = &self.group_hints;
-        let (last, before) = (last.load(Ordering::Relaxed), before.load(Ordering::Relaxed));
-        let expected = last.saturating_sub(before);
+        let [last, before, long_before] =
+            [0, 1, 2].map(|index: usize| self.calls_synced[index].load(Ordering::Relaxed));
+        let expected = (last - before).max(before - long_before);
         if expected <= 1 {
             return;
         }

@@ -16,6 +16,7 @@ pub(crate) struct Progress {
     synced: AtomicU64,
     sync_nanos: AtomicU64,
     armed: AtomicBool,
+    failed: AtomicBool,
     inner: Mutex<Inner>,
     /// Woken when a group is synced, or all has failed.
     advanced: Condvar,
@@ -46,6 +47,7 @@ impl Progress {
             synced: AtomicU64::new(version),
             sync_nanos: AtomicU64::new(0),
             armed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             inner: Mutex::default(),
             advanced: Condvar::new(),
             alarms: Mutex::default(),
@@ -121,6 +123,7 @@ impl Progress {
     pub fn fail(&self, error: &Error) {
         let mut inner = self.inner();
         inner.failure.get_or_insert_with(|| error.clone());
+        self.failed.store(true, Ordering::Release);
         inner.wakers.drain(..).for_each(|(_, waker)| waker.wake());
         drop(inner);
         self.advanced.notify_all();
@@ -128,7 +131,7 @@ impl Progress {
 
     /// An error if something has failed.
     pub fn check(&self) -> Result<()> {
-        self.inner().failure.as_ref().map_or(Ok(()), |failure| Err(unknown(failure)))
+        if self.failed.load(Ordering::Acquire) { Err(self.unknown()) } else { Ok(()) }
     }
 
     /// What an open ticket is told after a failure.
