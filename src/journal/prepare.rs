@@ -29,7 +29,7 @@ pub(crate) fn prepare_spare(storage: &dyn Storage, length: u64) -> Result<Spare>
         storage.remove(SPARE_TMP_NAME).map_err(context("remove", SPARE_TMP_NAME))?;
     }
     if names.iter().any(|name| name == SPARE_NAME) {
-        if let Some(file) = recycle(storage, length)? {
+        if let Some(file) = recycle_spare(storage, |bytes| bytes == length)? {
             return Ok(Spare { file, name: SPARE_NAME });
         }
         storage.remove(SPARE_NAME).map_err(context("remove", SPARE_NAME))?;
@@ -44,14 +44,19 @@ pub(crate) fn prepare_spare(storage: &dyn Storage, length: u64) -> Result<Spare>
     Ok(Spare { file, name: SPARE_NAME })
 }
 
-/// Zeroes a spare that an earlier process left, unless someone else holds it or its length is wrong.
-fn recycle(storage: &dyn Storage, length: u64) -> Result<Option<Arc<dyn StorageFile>>> {
+/// Zeroes a spare that an earlier process left, unless someone else holds it or its length does not
+/// fit. On success the zeros are durable.
+pub(crate) fn recycle_spare(
+    storage: &dyn Storage,
+    fits: impl FnOnce(u64) -> bool,
+) -> Result<Option<Arc<dyn StorageFile>>> {
     let context = |operation| move |error| Error::io(operation, &storage.path(SPARE_NAME), error);
     if storage.link_count(SPARE_NAME).map_err(context("inspect"))? != 1 {
         return Ok(None);
     }
     let file = storage.open(SPARE_NAME).map_err(context("open"))?;
-    if file.length() != length {
+    let length = file.length();
+    if !fits(length) {
         return Ok(None);
     }
     // Whatever it holds, it was never part of the journal, or it would not bear this name.

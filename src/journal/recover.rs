@@ -6,7 +6,7 @@ use super::file::{JournalFile, journal_id, journal_name};
 use super::frame::{self, FrameKind};
 use super::header::{FRAMES_OFFSET, FileHeader, Stamp, UUID_OFFSET, read_page, write_succession};
 use super::live::{EpochEnd, Epochs, Files, LiveFile, OpenMark};
-use super::prepare::{SPARE_NAME, is_evidence, is_unfinished, set_aside};
+use super::prepare::{SPARE_NAME, is_evidence, is_unfinished, recycle_spare, set_aside};
 use super::scan::{FrameAt, Loaded, Replayed, Scan};
 use super::write::{JournalEnd, NextFile, TAIL_BYTES, create_file, unfinished_name};
 use crate::error::{Error, ErrorKind, Result};
@@ -269,22 +269,32 @@ fn make_file(
     journal_bytes: u64,
     copied: &[(&Loaded, FrameAt)],
 ) -> Result<super::write::MadeFile> {
-    let name = unfinished_name(next.file_id);
     let needed: u64 = copied.iter().map(|(_, frame)| frame.header.frame_bytes() as u64).sum();
-    let lists = next.files.bytes_max() as u64;
-    // As roomy as any other file behind what is copied, whatever that takes.
-    let length = (journal_bytes + needed + lists).next_multiple_of(FRAMES_OFFSET);
-    if list(&**storage)?.contains(&name) {
-        storage.remove(&name).map_err(|error| Error::io("remove", &storage.path(&name), error))?;
-    }
-    let mut handle = storage.create(&name, length);
-    let is_full = handle.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull);
-    if is_full && list(&**storage)?.iter().any(|name| name == SPARE_NAME) {
-        // On a full disk the spare's room is better used by a store that opens.
-        storage.remove(SPARE_NAME).map_err(|error| Error::io("remove", &storage.path(SPARE_NAME), error))?;
-        handle = storage.create(&name, length);
-    }
-    let handle = handle.map_err(|error| Error::io("create", &storage.path(&name), error))?;
+    let lists = 2 * next.files.bytes_max() as u64;
+    let names = list(&**storage)?;
+    let has_spare = names.iter().any(|name| name == SPARE_NAME);
+    // A spare need not be zeroed and synced again in full; half the usual room is enough to go on with.
+    let least = FRAMES_OFFSET + needed + lists + journal_bytes / 2;
+    let recycled = if has_spare { recycle_spare(&**storage, |length| length >= least)? } else { None };
+    let (name, handle) = match recycled {
+        Some(handle) => (SPARE_NAME.to_owned(), handle),
+        None => {
+            let name = unfinished_name(next.file_id);
+            if names.contains(&name) {
+                storage.remove(&name).map_err(|error| Error::io("remove", &storage.path(&name), error))?;
+            }
+            let length = (journal_bytes + needed + lists).next_multiple_of(FRAMES_OFFSET);
+            let mut handle = storage.create(&name, length);
+            let is_full = handle.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull);
+            if is_full && has_spare {
+                // On a full disk the spare's room is better used by a store that opens.
+                storage.remove(SPARE_NAME).map_err(|error| Error::io("remove", &storage.path(SPARE_NAME), error))?;
+                handle = storage.create(&name, length);
+            }
+            let handle = handle.map_err(|error| Error::io("create", &storage.path(&name), error))?;
+            (name, handle)
+        }
+    };
     create_file(storage, next, handle, &name, |out, seed, digest| {
         for (loaded, frame) in copied {
             let start = frame::begin(out);
