@@ -557,14 +557,15 @@ impl Sequencer {
             return Ok(());
         }
         match self.next_room {
-            Some(room) if bytes <= room => {
+            Some(room) => {
+                assert!(bytes <= room, "limits keep every call below a quarter of a file");
                 self.next_room = None;
                 self.room = room - bytes;
                 self.file_number += 1;
                 self.rolls = true;
                 Ok(())
             }
-            _ => Err(Stale::NeedsRoom),
+            None => Err(Stale::NeedsRoom),
         }
     }
 

@@ -5,3 +5,7 @@
 mod support;
 
 mod model;
+
+mod scene;
+
+mod stories;
