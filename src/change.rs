@@ -2,12 +2,13 @@
 //! Owns: `Change` and the record that holds one. May touch: `id`, `varint`, `time`.
 //! Never: reads a row or a clock; every value in a change is absolute and was computed before.
 //!
-//! A record is: length of the rest (varint), tag byte (kind in the low three bits, flags above), commit
-//! time minus that of the frame (varint), then the fields of the kind, all varints unless said:
+//! A record is: length of the rest (varint), tag byte (kind in the low three bits, flags above), version,
+//! commit time, then the fields of the kind, all varints unless said. It says everything by itself, so
+//! that a message is read with one look at one place:
 //!
 //! | kind | flags, from bit 3 | fields |
 //! |---|---|---|
-//! | 1 append | group timeline, does not count, imported, sender is present, has client id | distance back to the frame's start, index in the frame, sender, group or other user, seq, seq − ordinal, seq − sender's previous own seq, kind, zigzag(timestamp − commit time), client id (16 bytes, if flagged), body (the rest) |
+//! | 1 append | group timeline, does not count, imported, sender is present, has client id | sender, group or other user, seq, seq − ordinal, seq − sender's previous own seq, kind, zigzag(timestamp − commit time), client id (16 bytes, if flagged), body (the rest) |
 //! | 2 create group | shows history, members only | group |
 //! | 3 join | creates the group | group, user, joined at, its ordinal, floor, its ordinal |
 //! | 4 leave | – | group, user, ceiling, its ordinal, timestamp of the message there |
@@ -15,7 +16,7 @@
 
 use crate::id::{ClientId, GroupId, Peer, Timeline, UserId};
 use crate::time::Timestamp;
-use crate::varint::{put, take, unzigzag, zigzag};
+use crate::varint::{VARINT_BYTES_MAX, put, take, unzigzag, zigzag};
 
 /// One thing that happened. Bodies lie beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,22 +135,19 @@ const FLAG_SHOWS_HISTORY: u8 = 1 << 3;
 const FLAG_MEMBERS_ONLY: u8 = 1 << 4;
 const FLAG_CREATES: u8 = 1 << 3;
 
-/// The most a record takes besides the body: length, tag, ten varints, client id.
-pub(crate) const RECORD_BYTES_MAX: usize = 5 + 1 + 10 * 10 + 16;
+/// The most a record takes besides the body: length, tag, nine varints, client id.
+pub(crate) const RECORD_BYTES_MAX: usize = 5 + 1 + 9 * VARINT_BYTES_MAX + 16;
 
-/// Where a record lies in its frame.
+/// When a change was committed, in both orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RecordPlace {
-    /// Microseconds from the frame's commit time to this change's.
-    pub time_delta: u64,
-    /// Bytes from the start of the frame to the start of the record.
-    pub back: u64,
-    /// Which change of the frame this is, from 0.
-    pub index: u64,
+pub(crate) struct Commit {
+    pub version: u64,
+    /// Microseconds since the Unix epoch.
+    pub time: u64,
 }
 
 /// Appends the record of `change` to `out`.
-pub(crate) fn encode(change: &Change, body: &[u8], place: RecordPlace, commit_time: u64, out: &mut Vec<u8>) {
+pub(crate) fn encode(change: &Change, body: &[u8], commit: Commit, out: &mut Vec<u8>) {
     // The length goes first and is a varint: write the fields behind room for a one-byte length and
     // move them only if they need more.
     let start = out.len();
@@ -163,16 +161,15 @@ pub(crate) fn encode(change: &Change, body: &[u8], place: RecordPlace, commit_ti
             tag |= if append.sender_present { FLAG_PRESENT } else { 0 };
             tag |= if append.client_id.is_none() { 0 } else { FLAG_CLIENT_ID };
             out.push(tag);
-            put(out, place.time_delta);
-            put(out, place.back);
-            put(out, place.index);
+            put(out, commit.version);
+            put(out, commit.time);
             put(out, append.sender.0);
             put(out, other);
             put(out, append.seq);
             put(out, append.seq - append.ordinal);
             put(out, append.seq - append.own_previous);
             put(out, u64::from(append.kind));
-            put(out, zigzag(append.timestamp as i64 - commit_time as i64));
+            put(out, zigzag(append.timestamp as i64 - commit.time as i64));
             if !append.client_id.is_none() {
                 out.extend_from_slice(&append.client_id.0.to_le_bytes());
             }
@@ -183,23 +180,24 @@ pub(crate) fn encode(change: &Change, body: &[u8], place: RecordPlace, commit_ti
             tag |= if create.settings.shows_history { FLAG_SHOWS_HISTORY } else { 0 };
             tag |= if create.settings.members_only { FLAG_MEMBERS_ONLY } else { 0 };
             out.push(tag);
-            put_all(out, &[place.time_delta, create.group.0]);
+            put_all(out, &[commit.version, commit.time, create.group.0]);
         }
         Change::Join(join) => {
             out.push(TAG_JOIN | if join.creates { FLAG_CREATES } else { 0 });
             let marks = [join.joined_at, join.joined_ordinal, join.floor, join.floor_ordinal];
-            put_all(out, &[place.time_delta, join.group.0, join.user.0]);
+            put_all(out, &[commit.version, commit.time, join.group.0, join.user.0]);
             put_all(out, &marks);
         }
         Change::Leave(leave) => {
             out.push(TAG_LEAVE);
-            put_all(out, &[place.time_delta, leave.group.0, leave.user.0]);
+            put_all(out, &[commit.version, commit.time, leave.group.0, leave.user.0]);
             put_all(out, &[leave.ceiling, leave.ceiling_ordinal, leave.ceiling_timestamp]);
         }
         Change::Mark(mark) => {
             let (group, other) = timeline_fields(mark.timeline, mark.user);
             out.push(TAG_MARK | group);
-            put_all(out, &[place.time_delta, mark.user.0, other, mark.read, mark.read_ordinal, mark.read_max]);
+            put_all(out, &[commit.version, commit.time, mark.user.0, other]);
+            put_all(out, &[mark.read, mark.read_ordinal, mark.read_max]);
         }
     }
     let length = out.len() - start - 1;
@@ -223,8 +221,7 @@ pub(crate) fn encode(change: &Change, body: &[u8], place: RecordPlace, commit_ti
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decoded<'a> {
     pub change: Change,
-    pub place: RecordPlace,
-    pub commit_time: u64,
+    pub commit: Commit,
     pub body: &'a [u8],
 }
 
@@ -233,36 +230,24 @@ pub(crate) fn decode_length(input: &mut &[u8]) -> Option<usize> {
     usize::try_from(take(input)?).ok()
 }
 
-/// The distance from the start of its frame, of a record that is an append.
-#[inline]
-pub(crate) fn peek_back(record: &[u8]) -> Option<u64> {
-    let (&tag, mut rest) = record.split_first()?;
-    (tag & TAG_BITS == TAG_APPEND).then_some(())?;
-    take(&mut rest)?;
-    take(&mut rest)
-}
-
-/// Reads a record without its length. `frame_time` is the commit time of its frame. `None` for bytes
-/// that no [`encode`] writes; values are in range for arithmetic, their sense is judged elsewhere.
-pub(crate) fn decode(record: &[u8], frame_time: u64) -> Option<Decoded<'_>> {
+/// Reads a record without its length. `None` for bytes that no [`encode`] writes; values are in range
+/// for arithmetic, their sense is judged elsewhere.
+pub(crate) fn decode(record: &[u8]) -> Option<Decoded<'_>> {
     let (&tag, mut rest) = record.split_first()?;
     let input = &mut rest;
     let flags = tag & !TAG_BITS;
     let known = |mask: u8| (flags & !mask == 0).then_some(());
-    let time_delta = take(input)?;
-    let commit_time = frame_time.checked_add(time_delta).filter(|time| *time <= Timestamp::MAX.0)?;
-    let mut place = RecordPlace { time_delta, back: 0, index: 0 };
+    let commit = Commit { version: take(input)?, time: take(input)? };
+    (commit.time <= Timestamp::MAX.0).then_some(())?;
     let change = match tag & TAG_BITS {
         TAG_APPEND => {
-            place.back = take(input)?;
-            place.index = take(input)?;
             let sender = user(take(input)?)?;
             let timeline = timeline(flags, sender, take(input)?)?;
             let seq = take(input)?;
             let ordinal = seq.checked_sub(take(input)?)?;
             let own_previous = seq.checked_sub(take(input)?)?;
             let kind = u16::try_from(take(input)?).ok()?;
-            let timestamp = commit_time.checked_add_signed(unzigzag(take(input)?))?;
+            let timestamp = commit.time.checked_add_signed(unzigzag(take(input)?))?;
             if seq == 0 || own_previous == seq || timestamp > 2 * Timestamp::MAX.0 {
                 return None;
             }
@@ -287,8 +272,7 @@ pub(crate) fn decode(record: &[u8], frame_time: u64) -> Option<Decoded<'_>> {
                     sender_present: flags & FLAG_PRESENT != 0,
                     client_id,
                 }),
-                place,
-                commit_time,
+                commit,
                 body: rest,
             });
         }
@@ -335,7 +319,7 @@ pub(crate) fn decode(record: &[u8], frame_time: u64) -> Option<Decoded<'_>> {
         }
         _ => return None,
     };
-    rest.is_empty().then_some(Decoded { change, place, commit_time, body: &[] })
+    rest.is_empty().then_some(Decoded { change, commit, body: &[] })
 }
 
 impl ClientId {
@@ -422,17 +406,17 @@ mod tests {
         ]
     }
 
-    const PLACE: RecordPlace = RecordPlace { time_delta: 5, back: 24, index: 2 };
+    const COMMIT: Commit = Commit { version: 44, time: 1_000_005 };
 
     #[test]
     fn every_kind_comes_back() {
         for (change, body) in samples() {
             let mut bytes = vec![0xee];
-            encode(&change, body, PLACE, 1_000_005, &mut bytes);
+            encode(&change, body, COMMIT, &mut bytes);
             let mut input = &bytes[1..];
             assert_eq!(decode_length(&mut input), Some(input.len()));
-            let decoded = decode(input, 1_000_000).unwrap();
-            assert_eq!((decoded.change, decoded.body, decoded.commit_time), (change, body, 1_000_005));
+            let decoded = decode(input).unwrap();
+            assert_eq!(decoded, Decoded { change, commit: COMMIT, body });
             assert!(input.len() - body.len() + 5 <= RECORD_BYTES_MAX);
         }
     }
@@ -441,18 +425,16 @@ mod tests {
     fn no_cut_or_flip_panics_and_cuts_of_bodiless_records_are_refused() {
         for (change, body) in samples() {
             let mut bytes = Vec::new();
-            encode(&change, body, PLACE, 1_000_005, &mut bytes);
+            encode(&change, body, COMMIT, &mut bytes);
             let mut input = &bytes[..];
             decode_length(&mut input).unwrap();
             for cut in 0..input.len() - body.len() {
-                assert_eq!(decode(&input[..cut], 1_000_000), None, "{change:?} cut to {cut}");
+                assert_eq!(decode(&input[..cut]), None, "{change:?} cut to {cut}");
             }
             for bit in 0..input.len() * 8 {
                 let mut flipped = input.to_vec();
                 flipped[bit / 8] ^= 1 << (bit % 8);
-                let same = decode(&flipped, 1_000_000).is_some_and(|read| read.change == change && read.body == body);
-                // The place in the frame is checked by who reads the frame.
-                assert!(!same || decode(&flipped, 1_000_000).unwrap().place != PLACE);
+                assert_ne!(decode(&flipped), Some(Decoded { change, commit: COMMIT, body }));
             }
         }
     }
@@ -460,11 +442,11 @@ mod tests {
     #[test]
     fn arithmetic_on_hostile_values_does_not_overflow() {
         let mut bytes = vec![TAG_APPEND];
-        put_all(&mut bytes, &[0, 0, 0, 1, 1, u64::MAX, 0, 0, 0, u64::MAX]);
-        assert_eq!(decode(&bytes, 0), None);
+        put_all(&mut bytes, &[1, 0, 1, 1, u64::MAX, 0, 0, 0, u64::MAX]);
+        assert_eq!(decode(&bytes), None);
         let mut bytes = vec![TAG_MARK];
-        put_all(&mut bytes, &[u64::MAX, 1, 1, 1, 1, 1]);
-        assert_eq!(decode(&bytes, 1), None);
+        put_all(&mut bytes, &[1, u64::MAX, 1, 1, 1, 1, 1]);
+        assert_eq!(decode(&bytes), None);
     }
 
     #[test]
@@ -472,7 +454,7 @@ mod tests {
         let document = include_str!("../docs/format.md");
         for (change, body) in samples().into_iter().filter(|(_, body)| body.len() < 100) {
             let mut bytes = Vec::new();
-            encode(&change, body, PLACE, 1_000_005, &mut bytes);
+            encode(&change, body, COMMIT, &mut bytes);
             let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
             assert!(document.contains(&hex.join(" ")), "docs/format.md lacks: {}", hex.join(" "));
         }

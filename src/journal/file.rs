@@ -2,9 +2,9 @@
 //! Owns: names, places, reading. May touch: `change`, `frame`, `header`, `storage`.
 //! Never: writes frames; that is the writer's work.
 
-use super::frame::{self, FRAME_HEADER_BYTES, FrameKind};
+use super::frame::FRAME_HEADER_BYTES;
 use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
-use crate::change::{self, Append, Change};
+use crate::change::{self, Append, Change, Commit};
 use crate::error::{Error, Result};
 use crate::storage::{Body, Storage, StorageFile};
 use std::path::PathBuf;
@@ -43,17 +43,11 @@ impl Place {
     }
 }
 
-/// The bytes of a changes frame before its first record: the commit time.
-pub(crate) const COMMIT_TIME_BYTES: usize = size_of::<u64>();
-
-const FRAME_START_BYTES: usize = FRAME_HEADER_BYTES + COMMIT_TIME_BYTES;
-
 /// A message as it lies in a file.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stored {
     pub append: Append,
-    pub version: u64,
-    pub commit_time: u64,
+    pub commit: Commit,
     pub body_offset: u64,
     pub body_bytes: usize,
 }
@@ -109,24 +103,17 @@ impl JournalFile {
     pub fn read(&self, offset: u64) -> Result<Stored> {
         let end = self.end();
         if !(FRAMES_OFFSET..end).contains(&offset) {
-            return Err(self.damaged(offset, "a record inside the frames"));
+            return Err(self.damaged(offset));
         }
-        let frames_bytes = (end - FRAMES_OFFSET) as usize;
-        if let Some(frames) = self.handle.mapped(FRAMES_OFFSET, frames_bytes) {
-            return self.parse(offset, end, &frames[(offset - FRAMES_OFFSET) as usize..], |frame_offset| {
-                Ok(frames[(frame_offset - FRAMES_OFFSET) as usize..].first_chunk().copied())
-            });
+        let available = (end - offset) as usize;
+        if let Some(bytes) = self.handle.mapped(offset, available) {
+            return self.parse(offset, end, bytes);
         }
         // Enough for any record's fields, so that only the body is read another time.
         let mut bytes = [0; change::RECORD_BYTES_MAX];
-        let available = change::RECORD_BYTES_MAX.min((end - offset) as usize);
-        let bytes = &mut bytes[..available];
-        self.copy(offset, bytes)?;
-        self.parse(offset, end, bytes, |frame_offset| {
-            let mut frame = [0; FRAME_START_BYTES];
-            self.copy(frame_offset, &mut frame)?;
-            Ok(Some(frame))
-        })
+        let bytes = &mut bytes[..available.min(change::RECORD_BYTES_MAX)];
+        self.handle.read_at(offset, bytes).map_err(|error| Error::io("read", &self.path, error))?;
+        self.parse(offset, end, bytes)
     }
 
     /// The body of a message, where it lies.
@@ -134,51 +121,32 @@ impl JournalFile {
         self.handle.body(stored.body_offset, stored.body_bytes).map_err(|error| Error::io("read", &self.path, error))
     }
 
-    /// `bytes` begin with the record and hold at least its fields; `frame_at` gives the start of the
-    /// frame at an offset below the record's.
+    /// `bytes` begin with the record and hold at least its fields.
     #[inline]
-    fn parse(
-        &self,
-        offset: u64,
-        end: u64,
-        bytes: &[u8],
-        frame_at: impl FnOnce(u64) -> Result<Option<[u8; FRAME_START_BYTES]>>,
-    ) -> Result<Stored> {
+    fn parse(&self, offset: u64, end: u64, bytes: &[u8]) -> Result<Stored> {
         let mut record = bytes;
-        let length = change::decode_length(&mut record).ok_or_else(|| self.damaged(offset, "a record"))?;
+        let length = change::decode_length(&mut record).ok_or_else(|| self.damaged(offset))?;
         let record_offset = offset + (bytes.len() - record.len()) as u64;
         if length as u64 > end - record_offset {
-            return Err(self.damaged(offset, "a record inside the frames"));
+            return Err(self.damaged(offset));
         }
-        let back = change::peek_back(record).ok_or_else(|| self.damaged(offset, "an append record"))?;
-        let frame_offset = offset.checked_sub(back).filter(|start| *start >= FRAMES_OFFSET);
-        let frame_offset = frame_offset.ok_or_else(|| self.damaged(offset, "a record inside a frame"))?;
-        let frame = frame_at(frame_offset)?.ok_or_else(|| self.damaged(frame_offset, "a frame"))?;
-        let header = frame::peek_header(&frame).filter(|header| header.kind == FrameKind::Changes);
-        let header = header.ok_or_else(|| self.damaged(frame_offset, "a frame of changes"))?;
-        let frame_time = frame[FRAME_HEADER_BYTES..].first_chunk().map_or(0, |time| u64::from_le_bytes(*time));
         let record = &record[..length.min(record.len())];
-        let decoded = change::decode(record, frame_time).ok_or_else(|| self.damaged(offset, "an append record"))?;
+        let decoded = change::decode(record).ok_or_else(|| self.damaged(offset))?;
         let Change::Append(append) = decoded.change else {
-            return Err(self.damaged(offset, "an append record"));
+            return Err(self.damaged(offset));
         };
         let fields = record.len() - decoded.body.len();
         Ok(Stored {
             append,
-            version: self.header.first_version + u64::from(header.version_delta) + decoded.place.index,
-            commit_time: decoded.commit_time,
+            commit: decoded.commit,
             body_offset: record_offset + fields as u64,
             body_bytes: length - fields,
         })
     }
 
     #[cold]
-    fn damaged(&self, offset: u64, expected: &str) -> Error {
-        Error::corruption_at(&self.path, offset, expected, "other bytes")
-    }
-
-    fn copy(&self, offset: u64, bytes: &mut [u8]) -> Result<()> {
-        self.handle.read_at(offset, bytes).map_err(|error| Error::io("read", &self.path, error))
+    fn damaged(&self, offset: u64) -> Error {
+        Error::corruption_at(&self.path, offset, "the record of a message", "other bytes")
     }
 }
 

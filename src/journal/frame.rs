@@ -19,7 +19,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameKind {
-    /// Changes: commit time of the frame (8 bytes), then records.
+    /// Changes: their records.
     Changes = 1,
     /// The first frame of a file: the live files, the epochs.
     Files = 2,

@@ -2,7 +2,7 @@
 //! Owns: the judgement of one file. May touch: `change`, `file`, `frame`, `header`, `live`, `storage`.
 //! Never: changes a file, or decides what becomes of one.
 
-use super::file::{COMMIT_TIME_BYTES, Place, digest_frame, journal_name};
+use super::file::{Place, digest_frame, journal_name};
 use super::frame::{self, BadFrame, FrameHeader, FrameKind};
 use super::header::{BadHeader, FRAMES_OFFSET, FileHeader, FirstPage, Stamp, read_page};
 use super::live::{Files, OpenMark, decode_closing};
@@ -233,20 +233,16 @@ impl Loaded {
             let start = frame.offset as usize + frame::FRAME_HEADER_BYTES;
             let payload = &self.bytes[start..start + frame.header.payload_bytes];
             let senseless = |at: u64, what| Error::corruption_at(&self.path, at, what, "another record");
-            let (time, mut records) =
-                payload.split_first_chunk::<COMMIT_TIME_BYTES>().ok_or_else(|| senseless(frame.offset, "a time"))?;
+            let mut records = payload;
             for index in 0..frame.count {
                 let offset = (start + payload.len() - records.len()) as u64;
-                let decoded = take_record(&mut records)
-                    .and_then(|record| change::decode(record, u64::from_le_bytes(*time)))
-                    .ok_or_else(|| senseless(offset, "a record"))?;
-                let is_append = matches!(decoded.change, change::Change::Append(_));
-                if is_append && (decoded.place.index != index || decoded.place.back != offset - frame.offset) {
-                    return Err(senseless(offset, "a record that knows its frame"));
+                let decoded =
+                    take_record(&mut records).and_then(change::decode).ok_or_else(|| senseless(offset, "a record"))?;
+                if decoded.commit.version != frame.version + index {
+                    return Err(senseless(offset, "the next version"));
                 }
                 let place = Place::new(self.header.file_id, offset);
-                apply(Replayed { decoded, version: frame.version + index, place })
-                    .map_err(|expected| senseless(offset, expected))?;
+                apply(Replayed { decoded, place }).map_err(|expected| senseless(offset, expected))?;
                 changes += 1;
             }
         }
@@ -257,7 +253,6 @@ impl Loaded {
 /// A change on its way back into the state.
 pub(crate) struct Replayed<'a> {
     pub decoded: Decoded<'a>,
-    pub version: u64,
     pub place: Place,
 }
 
@@ -269,7 +264,7 @@ fn take_record<'a>(records: &mut &'a [u8]) -> Option<&'a [u8]> {
 }
 
 fn count_records(payload: &[u8]) -> Option<u64> {
-    let (_, mut records) = payload.split_first_chunk::<COMMIT_TIME_BYTES>()?;
+    let mut records = payload;
     let mut count = 0;
     while !records.is_empty() {
         take_record(&mut records)?;

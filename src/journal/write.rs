@@ -3,12 +3,12 @@
 //! `frame`, `header`, `live`, `prepare`, `storage`.
 //! Never: decides what a change is, or when to sync; it says what a sync would cover.
 
-use super::file::{COMMIT_TIME_BYTES, JournalFile, Place, digest_frame, journal_name};
+use super::file::{JournalFile, Place, digest_frame, journal_name};
 use super::frame::{self, FRAME_HEADER_BYTES, FrameKind};
 use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
 use super::live::{Files, LIVE_FILE_BYTES_MAX, LiveFile, OpenMark, encode_closing};
 use super::prepare::{Spare, TMP_SUFFIX};
-use crate::change::{self, Change, RECORD_BYTES_MAX, RecordPlace};
+use crate::change::{self, Change, Commit, RECORD_BYTES_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Storage, StorageFile};
 use crate::varint::VARINT_BYTES_MAX;
@@ -19,7 +19,7 @@ pub(crate) const TAIL_BYTES: u64 = (frame::frame_bytes(VARINT_BYTES_MAX) + frame
 
 /// The most a change takes in a frame of its own, body and padding included.
 pub(crate) const fn change_bytes_max(body_bytes: usize) -> u64 {
-    (frame::frame_bytes(COMMIT_TIME_BYTES + RECORD_BYTES_MAX + body_bytes)) as u64
+    (frame::frame_bytes(RECORD_BYTES_MAX + body_bytes)) as u64
 }
 
 /// The most a batch may take: it must fit one frame behind what is already in it.
@@ -54,8 +54,6 @@ pub(crate) struct Writer {
 struct OpenFrame {
     start: usize,
     first_version: u64,
-    commit_time: u64,
-    count: u64,
 }
 
 /// What one sync makes durable.
@@ -125,22 +123,17 @@ impl Writer {
 
     /// Puts a change into the frame being filled and says where it will lie. `joined` keeps it in one
     /// frame with the change before it. There is room: the sequencer reserved it.
-    pub fn push(&mut self, change: &Change, body: &[u8], version: u64, commit_time: u64, joined: bool) -> Place {
+    pub fn push(&mut self, change: &Change, body: &[u8], commit: Commit, joined: bool) -> Place {
         if !joined && self.frame.as_ref().is_some_and(|frame| self.buffer.len() - frame.start > FRAME_BYTES_USUAL) {
             self.end_frame();
         }
-        let frame = self.frame.get_or_insert_with(|| {
-            let start = frame::begin(&mut self.buffer);
-            self.buffer.extend_from_slice(&commit_time.to_le_bytes());
-            OpenFrame { start, first_version: version, commit_time, count: 0 }
-        });
-        let back = (self.buffer.len() - frame.start) as u64;
-        let place = RecordPlace { time_delta: commit_time - frame.commit_time, back, index: frame.count };
+        assert_eq!(commit.version, self.last_version + 1, "versions are dense");
+        if self.frame.is_none() {
+            self.frame = Some(OpenFrame { start: frame::begin(&mut self.buffer), first_version: commit.version });
+        }
         let offset = self.current.end() + self.buffer.len() as u64;
-        change::encode(change, body, place, commit_time, &mut self.buffer);
-        frame.count += 1;
-        assert_eq!(version, frame.first_version + place.index, "versions are dense");
-        self.last_version = version;
+        change::encode(change, body, commit, &mut self.buffer);
+        self.last_version = commit.version;
         Place::new(self.current.id(), offset)
     }
 

@@ -6,13 +6,14 @@
 use super::member::{Presence, Row};
 use super::timeline::{Head, Tip};
 use super::{Person, State};
-use crate::change::{Append, Change, CreateGroup, GroupSettings, Join, Leave, Mark};
+use crate::change::{Append, Change, Commit, CreateGroup, GroupSettings, Join, Leave, Mark};
 use crate::id::{Timeline, UserId};
 use crate::journal::Place;
 
 impl State {
-    /// Applies a change. It lies at `place` of the journal and was committed as `version` at `time`.
-    pub fn apply(&mut self, change: &Change, place: Place, version: u64, time: u64) {
+    /// Applies a change, whose record lies at `place`.
+    pub fn apply(&mut self, change: &Change, place: Place, commit: Commit) {
+        let Commit { version, time } = commit;
         match change {
             Change::Append(append) => self.apply_append(append, place, version, time),
             Change::CreateGroup(create) => self.apply_create(create, version),
@@ -31,7 +32,8 @@ impl State {
     ///
     /// The sequencer makes no other changes, so bytes that say otherwise are damaged, whatever their
     /// checksum says.
-    pub fn admits(&self, change: &Change, version: u64, time: u64) -> Result<(), &'static str> {
+    pub fn admits(&self, change: &Change, commit: Commit) -> Result<(), &'static str> {
+        let Commit { version, time } = commit;
         let expect = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
         expect(version == self.version + 1, "the next version")?;
         expect(time >= self.time, "a commit time that does not go back")?;

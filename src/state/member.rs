@@ -97,14 +97,17 @@ impl Row {
     }
 }
 
-/// Above this many rows a user's sessions are found by hash rather than by looking through them.
-const ROWS_LINEAR_MAX: usize = 16;
+/// So many of a user's sessions are found by looking through their slots, which fit a cache line; the
+/// others by hash.
+const SLOTS_LINEAR: usize = 14;
 
 /// A user with its rows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Person {
     pub rows: Vec<Row>,
-    by_slot: HashMap<u32, u32, RandomState>,
+    /// The slots of the first rows, apart from them: a row is two cache lines.
+    first_slots: [u32; SLOTS_LINEAR],
+    further: HashMap<u32, u32, RandomState>,
 }
 
 impl Person {
@@ -114,27 +117,23 @@ impl Person {
 
     /// The row for `slot`, made as `make` says if it is absent.
     pub fn row_or_insert(&mut self, slot: u32, make: impl FnOnce() -> Row) -> &mut Row {
-        let index = match self.index(slot) {
-            Some(index) => index,
-            None => {
-                self.rows.push(make());
-                if self.rows.len() > ROWS_LINEAR_MAX {
-                    let from = self.by_slot.len();
-                    let new = self.rows.iter().enumerate().skip(from);
-                    self.by_slot.extend(new.map(|(index, row)| (row.slot, index as u32)));
+        let index = self.index(slot).unwrap_or_else(|| {
+            let index = self.rows.len();
+            match self.first_slots.get_mut(index) {
+                Some(first) => *first = slot,
+                None => {
+                    self.further.insert(slot, index as u32);
                 }
-                self.rows.len() - 1
             }
-        };
+            self.rows.push(make());
+            index
+        });
         &mut self.rows[index]
     }
 
     fn index(&self, slot: u32) -> Option<usize> {
-        if self.rows.len() > ROWS_LINEAR_MAX {
-            self.by_slot.get(&slot).map(|index| *index as usize)
-        } else {
-            self.rows.iter().position(|row| row.slot == slot)
-        }
+        let first = &self.first_slots[..self.rows.len().min(SLOTS_LINEAR)];
+        first.iter().position(|first| *first == slot).or_else(|| self.further.get(&slot).map(|index| *index as usize))
     }
 }
 
@@ -145,13 +144,13 @@ mod tests {
     #[test]
     fn rows_are_found_on_both_sides_of_the_linear_limit() {
         let mut person = Person::default();
-        for slot in 0..3 * ROWS_LINEAR_MAX as u32 {
+        for slot in 0..3 * SLOTS_LINEAR as u32 {
             assert!(person.row(slot * 7).is_none());
             person.row_or_insert(slot * 7, || Row::outside(slot * 7)).read = slot.into();
             for earlier in 0..=slot {
                 assert_eq!(person.row(earlier * 7).unwrap().read, u64::from(earlier));
             }
         }
-        assert_eq!(person.rows.len(), 3 * ROWS_LINEAR_MAX);
+        assert_eq!(person.rows.len(), 3 * SLOTS_LINEAR);
     }
 }

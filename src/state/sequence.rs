@@ -5,7 +5,7 @@
 
 use super::overlay::Taken;
 use super::{Overlay, Row, State, Tip};
-use crate::change::{Append, Change, CreateGroup, GroupSettings, Join, Leave, Mark};
+use crate::change::{Append, Change, Commit, CreateGroup, GroupSettings, Join, Leave, Mark};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ClientId, GroupId, Seq, Timeline, UserId, Version};
 use crate::limits::DEDUP_WINDOW_MICROS;
@@ -105,8 +105,7 @@ pub(crate) struct UnreadPlan {
 pub(crate) struct Sequenced {
     pub change: Change,
     pub body: Vec<u8>,
-    pub version: u64,
-    pub time: u64,
+    pub commit: Commit,
     /// It stays in one frame with the change before it.
     pub joined: bool,
     /// The journal goes on in the next file before it.
@@ -537,9 +536,9 @@ impl Sequencer {
 
     fn queue(&mut self, change: Change, body: Vec<u8>, time: u64, joined: bool, bytes_max: u64) {
         let rolls = std::mem::take(&mut self.rolls);
-        let version = self.next_version;
+        let commit = Commit { version: self.next_version, time };
         self.next_version += 1;
-        self.forming.push(Sequenced { change, body, version, time, joined, rolls, bytes_max });
+        self.forming.push(Sequenced { change, body, commit, joined, rolls, bytes_max });
     }
 
     fn refused<T>(&self) -> Option<Decided<T>> {
@@ -596,8 +595,8 @@ pub(crate) const fn append_bytes_max(body_bytes: usize) -> u64 {
 
 /// What a bulk join takes at most, in one frame.
 pub(crate) const fn join_bytes_max(users: usize) -> u64 {
-    /// Length, tag, time, group, user, four positions.
-    const JOIN_BYTES_MAX: u64 = 2 + 1 + 7 * 10;
+    /// Length, tag, version, time, group, user, four positions.
+    const JOIN_BYTES_MAX: u64 = 2 + 1 + 8 * 10;
     RECORD_AND_FRAME_BYTES_MAX + users as u64 * JOIN_BYTES_MAX
 }
 

@@ -206,8 +206,8 @@ fn look_up(pipeline: &Pipeline, item: &mut PreparedAppend) -> Result<()> {
             message: Taken {
                 seq,
                 timestamp: append.timestamp,
-                version: stored.version,
-                time: stored.commit_time,
+                version: stored.commit.version,
+                time: stored.commit.time,
                 kind: append.kind,
                 body_digest,
             },

@@ -62,9 +62,9 @@ fn put_timeline(digest: &mut Xxh3, timeline: Timeline) {
 
 fn put_message(digest: &mut Xxh3, stored: &Stored, time: u64) {
     let append = &stored.append;
-    let is_shown = is_within_window(stored.commit_time, time);
+    let is_shown = is_within_window(stored.commit.time, time);
     let client_id = if is_shown { append.client_id } else { ClientId::NONE };
-    put(digest, &[stored.version, stored.commit_time, append.sender.0, append.seq, append.timestamp]);
+    put(digest, &[stored.commit.version, stored.commit.time, append.sender.0, append.seq, append.timestamp]);
     put(digest, &[append.kind.into(), append.counts.into(), append.imported.into()]);
     digest.update(&client_id.0.to_le_bytes());
 }

@@ -80,9 +80,9 @@ impl Pipeline {
         let unsynced = options.durability == Durability::Buffered;
         let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced };
         let recovered = recover(&storage, &how, &mut |replayed| {
-            let (change, time) = (&replayed.decoded.change, replayed.decoded.commit_time);
-            state.admits(change, replayed.version, time)?;
-            state.apply(change, replayed.place, replayed.version, time);
+            let (change, commit) = (&replayed.decoded.change, replayed.decoded.commit);
+            state.admits(change, commit)?;
+            state.apply(change, replayed.place, commit);
             Ok(())
         })?;
         let mut files = crate::journal::FileTable::default();
@@ -192,7 +192,7 @@ impl Pipeline {
         self.progress.check()?;
         let side = &mut *side;
         std::mem::swap(&mut self.sequencer().forming, &mut side.taken);
-        let Some(last) = side.taken.last().map(|item| item.version) else {
+        let Some(last) = side.taken.last().map(|item| item.commit.version) else {
             return Ok(());
         };
         let mut room = side.writer.room();
@@ -209,7 +209,7 @@ impl Pipeline {
                 reserved = 0;
             }
             reserved += item.bytes_max;
-            let place = side.writer.push(&item.change, &item.body, item.version, item.time, item.joined);
+            let place = side.writer.push(&item.change, &item.body, item.commit, item.joined);
             side.written.push(Written { item, place });
         }
         side.taken = taken;
@@ -233,12 +233,12 @@ impl Pipeline {
 
     /// Applies and lets readers see. Called by one thread at a time, in version order.
     fn publish(&self, written: &mut Vec<Written>, unused: Option<(u64, u64)>) {
-        let Some(version) = written.last().map(|last| last.item.version) else {
+        let Some(version) = written.last().map(|last| last.item.commit.version) else {
             return;
         };
         let mut state = self.state.write().expect("no thread panicked while it published");
         for Written { item, place } in written.iter() {
-            state.apply(&item.change, *place, item.version, item.time);
+            state.apply(&item.change, *place, item.commit);
         }
         drop(state);
         written.clear();

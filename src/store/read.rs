@@ -64,13 +64,13 @@ impl Reader {
 
     fn build(&self, stored: &Stored, body: Body) -> Message {
         let append = &stored.append;
-        let is_shown = !append.client_id.is_none() && is_within_window(stored.commit_time, self.time);
+        let is_shown = !append.client_id.is_none() && is_within_window(stored.commit.time, self.time);
         Message {
             timeline: append.timeline,
             seq: Seq(append.seq),
-            version: Version(stored.version),
+            version: Version(stored.commit.version),
             timestamp: Timestamp(append.timestamp),
-            commit_time: Timestamp(stored.commit_time),
+            commit_time: Timestamp(stored.commit.time),
             sender: append.sender,
             client_id: is_shown.then_some(append.client_id),
             kind: append.kind,

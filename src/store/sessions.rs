@@ -190,9 +190,24 @@ struct Snapshot {
     tip: Tip,
     peer: Peer,
     /// Where the latest messages lie, newest first.
-    latest: Vec<Place>,
+    latest: Latest,
     /// Where the message after the read mark lies.
     after_mark: Option<Place>,
+}
+
+/// One place needs no memory of its own, and one is what most ask for.
+enum Latest {
+    One(Place),
+    Many(Vec<Place>),
+}
+
+impl Latest {
+    fn places(&self) -> &[Place] {
+        match self {
+            Latest::One(place) => std::slice::from_ref(place),
+            Latest::Many(places) => places,
+        }
+    }
 }
 
 impl Store {
@@ -460,7 +475,10 @@ fn snapshot(state: &State, row: &Row, peer: Peer, latest: usize) -> Snapshot {
     let head = state.head(row.slot);
     let end = row.end(head.tip.last);
     let first_latest = end.saturating_sub(latest as u64).max(row.floor).min(end);
-    let latest = head.places[first_latest as usize..end as usize].iter().rev().copied().collect();
+    let latest = match &head.places[first_latest as usize..end as usize] {
+        [place] => Latest::One(*place),
+        places => Latest::Many(places.iter().rev().copied().collect()),
+    };
     Snapshot { row: *row, tip: head.tip, peer, latest, after_mark: head.place(row.mark() + 1) }
 }
 
@@ -470,7 +488,7 @@ fn entry(pipeline: &Pipeline, reader: &Reader, user: UserId, snapshot: &Snapshot
     let own = own_above_mark(pipeline, row, tip)?;
     let unread = unread(row, tip, own.len() as u64);
     let goto = if unread == 0 { None } else { Some(oldest_unread(pipeline, reader, user, snapshot, &own)?) };
-    let (latest, latest_cut) = latest(reader, &snapshot.latest)?;
+    let (latest, latest_cut) = latest(reader, snapshot.latest.places())?;
     Ok(Entry {
         version: Version(version),
         peer: snapshot.peer,
@@ -553,7 +571,7 @@ fn messages_above(
     } else if tip.version <= base {
         end + 1
     } else {
-        pipeline.first_not(row.slot, row.floor + 1, end, |stored| stored.version <= base)?
+        pipeline.first_not(row.slot, row.floor + 1, end, |stored| stored.commit.version <= base)?
     };
     if first > end {
         return Ok(Some(Vec::new()));
