@@ -116,6 +116,12 @@ impl JournalFile {
         self.parse(offset, end, bytes)
     }
 
+    /// The first byte of the record at `offset`, if it costs nothing but memory to look.
+    #[inline]
+    pub fn first_byte(&self, offset: u64) -> u8 {
+        self.handle.mapped(offset, 1).map_or(0, |bytes| bytes[0])
+    }
+
     /// The body of a message, where it lies.
     pub fn body(&self, stored: &Stored) -> Result<Body> {
         self.handle.body(stored.body_offset, stored.body_bytes).map_err(|error| Error::io("read", &self.path, error))

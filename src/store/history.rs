@@ -180,6 +180,7 @@ impl Store {
         let reader = Reader { files: state.files.clone(), time: time.max(state.time) };
         drop(state);
 
+        reader.touch(places.iter().copied());
         let mut messages = Vec::with_capacity(places.len());
         let mut bytes = 0;
         for place in places {

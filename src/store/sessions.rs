@@ -292,8 +292,7 @@ impl Store {
         let published = Version(state.version);
         let reader = Reader { files: state.files.clone(), time: time.max(state.time) };
         drop(state);
-        let entries =
-            snapshots.iter().map(|snapshot| entry(pipeline, &reader, user, snapshot)).collect::<Result<_>>()?;
+        let entries = entries(pipeline, &reader, user, &snapshots)?;
         let epoch = pipeline.epochs.current;
         let is_first = before.is_none();
         Ok(Recent {
@@ -369,8 +368,7 @@ impl Store {
             .collect();
         let reader = Reader { files: state.files.clone(), time: time.max(state.time) };
         drop(state);
-        let entries =
-            snapshots.iter().map(|snapshot| entry(pipeline, &reader, user, snapshot)).collect::<Result<_>>()?;
+        let entries = entries(pipeline, &reader, user, &snapshots)?;
         let epoch = epochs.current;
         let next = if more {
             let position = cursor.position.max(newest);
@@ -480,6 +478,12 @@ fn snapshot(state: &State, row: &Row, peer: Peer, latest: usize) -> Snapshot {
         places => Latest::Many(places.iter().rev().copied().collect()),
     };
     Snapshot { row: *row, tip: head.tip, peer, latest, after_mark: head.place(row.mark() + 1) }
+}
+
+fn entries(pipeline: &Pipeline, reader: &Reader, user: UserId, snapshots: &[Snapshot]) -> Result<Vec<Entry>> {
+    reader.touch(snapshots.iter().flat_map(|snapshot| snapshot.latest.places()).copied());
+    reader.touch(snapshots.iter().filter_map(|snapshot| snapshot.after_mark));
+    snapshots.iter().map(|snapshot| entry(pipeline, reader, user, snapshot)).collect()
 }
 
 fn entry(pipeline: &Pipeline, reader: &Reader, user: UserId, snapshot: &Snapshot) -> Result<Entry> {
