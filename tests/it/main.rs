@@ -9,3 +9,5 @@ mod model;
 mod scene;
 
 mod stories;
+
+mod limits;
