@@ -73,6 +73,11 @@ const VERSION_MAX: u64 = 1 << 62;
 /// File ids end where a place cannot hold them any more; at 64 MiB each, that is 256 PiB.
 pub(crate) const FILE_ID_MAX: u64 = u32::MAX as u64;
 
+/// Counter of the stamp that a file may be made with. Any above it was written after the file's name was
+/// synced. After a failed sync of the directory a name that is there may still vanish, whatever later
+/// syncs say, so nothing may be acknowledged on it.
+pub(crate) const STAMP_UNNAMED: u64 = 1;
+
 /// Where the store's uuid lies.
 pub(crate) const UUID_OFFSET: u64 = 16;
 /// Where frames begin.

@@ -4,7 +4,7 @@
 
 use super::file::{JournalFile, journal_id, journal_name};
 use super::frame::{self, FrameKind};
-use super::header::{FRAMES_OFFSET, FileHeader, Stamp, UUID_OFFSET, read_page, write_succession};
+use super::header::{FRAMES_OFFSET, FileHeader, STAMP_UNNAMED, Stamp, UUID_OFFSET, read_page, write_succession};
 use super::live::{EpochEnd, Epochs, Files, LiveFile, OpenMark};
 use super::prepare::{SPARE_NAME, is_evidence, is_unfinished, recycle_spare, set_aside};
 use super::scan::{FrameAt, Loaded, Replayed, Scan};
@@ -164,7 +164,7 @@ pub(crate) fn recover(
     }
     // Only now, with the live files durable, do the others lose their names.
     let live_ids: Vec<u64> = files.iter().map(|file| file.id()).collect();
-    clean_up(&**storage, &names, &live_ids)?;
+    clean_up(&**storage, &live_ids)?;
     let report = Recovery { created: false, clean, cut: tail.cut, changes, new_epoch };
     let mut end = end;
     if needs_mark && end.open != open {
@@ -420,12 +420,16 @@ impl<'a> Tail<'a> {
         if previous_proven {
             // A proven file stays as it is, however short it is.
             parts.iter_mut().for_each(|part| part.keep_end = part.copy_end);
-            parts.push(Part::judge(newest, scan, scan.proven, scan.end));
+            let mut part = Part::judge(newest, scan, scan.proven, scan.end);
+            if newest.stamp.counter <= STAMP_UNNAMED {
+                // Its name may not be durable, so nothing may depend on it.
+                part.keep_end = 0;
+            }
+            parts.push(part);
         } else {
             parts.push(Part { loaded: newest, scan, keep_end: 0, copy_end: scan.end });
         }
-        let only_first_frame = scan.end == scan.frames[0].end();
-        let all_proven = previous_proven && (newest.stamp.synced == scan.end || only_first_frame);
+        let all_proven = previous_proven && newest.stamp.counter > STAMP_UNNAMED && newest.stamp.synced == scan.end;
         Ok(Tail { parts, goes_on_in_place: all_proven && cut.is_none(), cut, open })
     }
 }
@@ -552,9 +556,11 @@ fn name_successor(file: &JournalFile, successor: u64) -> Result<()> {
 }
 
 /// Takes unfinished files away and sets aside journal files that are not live.
-fn clean_up(storage: &dyn Storage, names: &[String], live: &[u64]) -> Result<()> {
-    remove_unfinished(storage, names)?;
-    for name in names {
+fn clean_up(storage: &dyn Storage, live: &[u64]) -> Result<()> {
+    // Listed anew: an unfinished file that an earlier recovery left may have been made anew and renamed.
+    let names = list(storage)?;
+    remove_unfinished(storage, &names)?;
+    for name in &names {
         if journal_id(name).is_some_and(|id| !live.contains(&id)) {
             set_aside(storage, name)?;
         }

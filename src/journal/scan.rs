@@ -201,12 +201,20 @@ impl Loaded {
         let seed = self.header.seed();
         // Only bytes made to mislead bring a checksum to be taken often; they are refused, not obeyed.
         let mut budget = 4 * limit as usize;
+        let next_delta = scan.last_version + 1 - self.header.first_version;
         for offset in (scan.end + 8..limit).step_by(frame::FRAME_ALIGN) {
             let rest = &self.bytes[offset as usize..limit as usize];
             let Some(header) = frame::peek_header(rest) else { continue };
             let synced_up_to = u64::from(header.synced_up_to);
-            let is_close = header.kind == FrameKind::Close;
-            let would_prove = is_close || (synced_up_to > scan.end && synced_up_to <= offset);
+            // Bodies may be any bytes, often encrypted ones: what cannot stand here costs no checksum. A change
+            // takes more than a byte, so no more changes than bytes lie between.
+            let changes_between = u64::from(header.version_delta).checked_sub(next_delta);
+            let is_close = header.kind == FrameKind::Close && header.payload_bytes == 0;
+            let is_beyond = synced_up_to > scan.end
+                && synced_up_to <= offset
+                && synced_up_to.is_multiple_of(frame::FRAME_ALIGN as u64);
+            let would_prove =
+                (is_close || is_beyond) && changes_between.is_some_and(|count| count <= offset - scan.end);
             if !would_prove || header.frame_bytes() > rest.len() {
                 continue;
             }

@@ -5,7 +5,7 @@
 
 use super::file::{JournalFile, Place, digest_frame, journal_name};
 use super::frame::{self, FRAME_HEADER_BYTES, FrameKind};
-use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
+use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, STAMP_UNNAMED, Stamp};
 use super::live::{Files, LIVE_FILE_BYTES_MAX, LiveFile, OpenMark, encode_closing};
 use super::prepare::{Spare, TMP_SUFFIX};
 use crate::change::{self, Change, Commit, RECORD_BYTES_MAX};
@@ -313,16 +313,22 @@ pub(crate) fn create_file(
     let mut digest = digest_frame(0, &frames);
     copy(&mut frames, seed, &mut digest);
     let end = FRAMES_OFFSET + frames.len() as u64;
-    let stamp = next.stamped_version.map_or(Stamp::default(), |version| Stamp { counter: 1, synced: end, version });
-    let write = || {
+    let mut stamp = Stamp { counter: STAMP_UNNAMED, ..Stamp::default() };
+    let mut write = || {
         handle.write_at(0, &header.encode())?;
-        if stamp.counter > 0 {
+        if let Some(version) = next.stamped_version {
+            stamp = Stamp { synced: end, version, ..stamp };
             stamp.write(&*handle, seed)?;
         }
         handle.write_at(FRAMES_OFFSET, &frames)?;
         handle.sync()?;
         storage.rename(name, &target)?;
-        storage.sync_directory()
+        storage.sync_directory()?;
+        if next.stamped_version.is_some() {
+            stamp.counter += 1;
+            stamp.write(&*handle, seed)?;
+        }
+        Ok(())
     };
     write().map_err(|error| Error::io("begin", &path, error))?;
     Ok(MadeFile { file: Arc::new(JournalFile::new(&**storage, header, handle, end)), digest, stamp })

@@ -11,3 +11,7 @@ mod scene;
 mod stories;
 
 mod limits;
+
+mod crash;
+
+mod recovery;
