@@ -356,6 +356,8 @@ fn timeline(flags: u8, named_by: UserId, id: u64) -> Option<Timeline> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn samples() -> Vec<(Change, &'static [u8])> {
         let append = Append {
@@ -447,6 +449,21 @@ mod tests {
         let mut bytes = vec![TAG_MARK];
         put_all(&mut bytes, &[1, u64::MAX, 1, 1, 1, 1, 1]);
         assert_eq!(decode(&bytes), None);
+    }
+
+    proptest! {
+        /// Whatever decodes is what encoding it again gives, so no value has two encodings.
+        #[test]
+        fn any_bytes_decode_to_nothing_or_to_themselves(tag: u8, fields in vec(prop_oneof![0..3u8, any::<u8>()], 0..40)) {
+            let record = [&[tag], &fields[..]].concat();
+            if let Some(decoded) = decode(&record) {
+                let mut bytes = Vec::new();
+                encode(&decoded.change, decoded.body, decoded.commit, &mut bytes);
+                let mut input = &bytes[..];
+                decode_length(&mut input);
+                prop_assert_eq!(input, &record[..]);
+            }
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use image::{Checked, Expected, Seen, check};
 use run::Run;
 use workload::{Shape, draw};
 
-const IMAGES: u64 = 30_000;
+const IMAGES: u64 = 100_000;
 const CHANGES: usize = 300;
 /// Of so many images one is crashed again at every operation of its recovery.
 const AGAIN_EVERY: u64 = 150;

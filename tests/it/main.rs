@@ -15,3 +15,5 @@ mod limits;
 mod crash;
 
 mod recovery;
+
+mod tickets;
