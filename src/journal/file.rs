@@ -158,31 +158,29 @@ impl JournalFile {
 
 /// The live files, by id.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FileTable {
-    first_id: u64,
-    files: Vec<Option<Arc<JournalFile>>>,
-}
+pub(crate) struct FileTable(Vec<Arc<JournalFile>>);
 
 impl FileTable {
+    /// Adds a file newer than all others.
     pub fn add(&mut self, file: Arc<JournalFile>) {
-        if self.files.is_empty() {
-            self.first_id = file.id();
-        }
-        let index = (file.id() - self.first_id) as usize;
-        self.files.resize(self.files.len().max(index + 1), None);
-        self.files[index] = Some(file);
+        self.0.push(file);
     }
 
     pub fn get(&self, place: Place) -> Result<&Arc<JournalFile>> {
-        let index = place.file_id().wrapping_sub(self.first_id) as usize;
-        match self.files.get(index) {
-            Some(Some(file)) => Ok(file),
-            _ => Err(Error::corruption_at(
-                &PathBuf::from(journal_name(place.file_id())),
-                place.offset(),
-                "a live file",
-                "no such file",
-            )),
+        // Ids mostly follow one another, so the newest is a good mark to count from.
+        let id = place.file_id();
+        let newest = self.0.last().map_or(0, |file| file.id());
+        let guess =
+            (self.0.len() - 1).checked_sub(newest.wrapping_sub(id) as usize).and_then(|index| self.0.get(index));
+        if let Some(file) = guess.filter(|file| file.id() == id) {
+            return Ok(file);
+        }
+        match self.0.binary_search_by_key(&id, |file| file.id()) {
+            Ok(index) => Ok(&self.0[index]),
+            Err(_) => {
+                let path = PathBuf::from(journal_name(id));
+                Err(Error::corruption_at(&path, place.offset(), "a live file", "no such file"))
+            }
         }
     }
 

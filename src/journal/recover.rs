@@ -78,6 +78,9 @@ pub(crate) fn recover(
         return Err(missing(&**storage, successor, "the file its predecessor names as successor"));
     }
     let listed = &newest_scan.files.live;
+    if listed.last().is_some_and(|last| last.file_id >= newest_id) {
+        return Err(Error::corruption_at(&newest.path, FRAMES_OFFSET, "a list of older files", "a newer one"));
+    }
     for file in listed {
         if !names.contains(&journal_name(file.file_id)) {
             return Err(missing(&**storage, file.file_id, "a live file"));
@@ -285,8 +288,8 @@ fn make_file(
             }
             let length = (journal_bytes + needed + lists).next_multiple_of(FRAMES_OFFSET);
             let mut handle = storage.create(&name, length);
-            let is_full = handle.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::StorageFull);
-            if is_full && has_spare {
+            let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+            if has_spare && handle.as_ref().is_err_and(|error| full.contains(&error.kind())) {
                 // On a full disk the spare's room is better used by a store that opens.
                 storage.remove(SPARE_NAME).map_err(|error| Error::io("remove", &storage.path(SPARE_NAME), error))?;
                 handle = storage.create(&name, length);

@@ -161,6 +161,9 @@ impl Loaded {
                 FrameKind::Open => {
                     scan.open = OpenMark::decode(payload).ok_or_else(|| senseless(offset, "an open mark"))?;
                 }
+                FrameKind::Close if !payload.is_empty() => {
+                    return Err(senseless(offset, "a close mark without payload"));
+                }
                 FrameKind::Close => {
                     scan.open.unsynced = false;
                     scan.closed_cleanly = true;

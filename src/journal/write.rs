@@ -100,10 +100,15 @@ impl Writer {
         &self.open
     }
 
+    /// Where the next frame will begin in the current file, or the open one goes on.
+    pub fn position(&self) -> u64 {
+        self.current.end() + self.buffer.len() as u64
+    }
+
     /// Bytes still free for changes in the current file.
     pub fn room(&self) -> u64 {
         let tail = TAIL_BYTES + frame::frame_bytes(self.open.bytes_max()) as u64;
-        self.current.handle.length().saturating_sub(tail + self.next_offset())
+        self.current.handle.length().saturating_sub(tail + self.position())
     }
 
     /// Bytes that a new file of `length` has free for frames, once it is the current one.
@@ -147,8 +152,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a mark that something may be seen before it is synced (or that a new epoch began), and
-    /// syncs it, with everything before it.
+    /// Writes a mark that something may be seen before it is synced. The caller syncs.
     pub fn write_open_mark(&mut self, open: OpenMark) -> Result<()> {
         self.flush()?;
         self.open = open;
@@ -232,10 +236,6 @@ impl Writer {
             self.closed = None;
         }
         Ok(())
-    }
-
-    fn next_offset(&self) -> u64 {
-        self.current.end() + self.buffer.len() as u64
     }
 
     fn end_frame(&mut self) {

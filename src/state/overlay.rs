@@ -44,7 +44,7 @@ enum Undo {
 }
 
 impl Overlay {
-    /// The newest value of a timeline's tip, and the version a reader must wait for to see it.
+    /// The newest value of a timeline's tip.
     pub fn tip(&self, state: &State, timeline: Timeline) -> Option<Tip> {
         if self.newest > 0
             && let Some((_, tip)) = self.tips.get(&timeline)

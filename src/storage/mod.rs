@@ -59,7 +59,8 @@ pub trait StorageLock: Send + Sync + fmt::Debug {}
 ///
 /// The first [`REWRITABLE_BYTES`] may be rewritten at any time and are only copied out. Above them a
 /// byte is written while it is *unsettled*, and viewed once it is *settled*: [`StorageFile::settle`] moves the border
-/// and promises that nothing below it is written again. A new handle starts with everything unsettled.
+/// and promises that nothing below it is written again. A file starts with everything unsettled
+/// when nobody in this process has a handle to it or a [`Body`] of it.
 /// This is what makes handing out mapped bytes sound, so implementations enforce it.
 pub trait StorageFile: Send + Sync + fmt::Debug {
     /// The length, in bytes.

@@ -4,12 +4,13 @@
 
 use super::{Body, REWRITABLE_BYTES, Storage, StorageFile, StorageLock, check_read, check_write, is_settled};
 use memmap2::MmapRaw;
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 const LOCK_NAME: &str = "LOCK";
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -54,11 +55,11 @@ impl RealStorage {
 
     fn handle(&self, file: File) -> io::Result<Arc<dyn StorageFile>> {
         let length = file.metadata()?.len();
-        let map = match self.read_mode {
-            ReadMode::Mapped if length > 0 => Some(Arc::new(Map(MmapRaw::map_raw(&file)?))),
-            _ => None,
-        };
-        Ok(Arc::new(RealFile { file, length, map, settled: AtomicU64::new(0), write: Mutex::new(()) }))
+        let map = Map::of(&file)?;
+        if self.read_mode == ReadMode::Mapped && length > 0 {
+            map.raw(&file)?;
+        }
+        Ok(Arc::new(RealFile { file, length, read_mode: self.read_mode, map }))
     }
 }
 
@@ -78,7 +79,7 @@ impl Storage for RealStorage {
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         let fill = || {
             // Written, not only allotted: overwriting written blocks needs no change of the file's
-            // metadata, which makes every later fdatasync cheaper (docs/decisions/journal-files.md).
+            // metadata, which makes every later fdatasync cheaper (docs/decisions).
             let mut offset = 0;
             while offset < length {
                 let part = (length - offset).min(ZEROS.len() as u64);
@@ -142,19 +143,51 @@ struct RealLock(#[allow(dead_code, reason = "held, not read: closing it lets go 
 
 impl StorageLock for RealLock {}
 
-/// A whole file, mapped shared and writable. Only raw pointers into it are kept, so that a reference
-/// exists for settled bytes alone.
-#[derive(Debug)]
-pub(super) struct Map(MmapRaw);
-
-struct RealFile {
-    file: File,
-    length: u64,
-    map: Option<Arc<Map>>,
+/// What all handles of this process to one file share, and every `Body` in it keeps: the mapping and
+/// the border below which nobody writes any more. Only raw pointers into the mapping are kept, so that
+/// a reference exists for settled bytes alone.
+#[derive(Debug, Default)]
+pub(super) struct Map {
+    raw: OnceLock<MmapRaw>,
     settled: AtomicU64,
     /// Held while bytes are copied in and while the settled border moves, so that a range is never
     /// written and settled at once.
     write: Mutex<()>,
+}
+
+/// The maps in use, by device and inode, so that a file that is opened twice, under whatever name, has
+/// one border. A mapping keeps its inode from being used again.
+static MAPS: Mutex<BTreeMap<(u64, u64), Weak<Map>>> = Mutex::new(BTreeMap::new());
+
+impl Map {
+    fn of(file: &File) -> io::Result<Arc<Map>> {
+        let metadata = file.metadata()?;
+        let mut maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (metadata.dev(), metadata.ino());
+        if let Some(map) = maps.get(&key).and_then(Weak::upgrade) {
+            return Ok(map);
+        }
+        maps.retain(|_, map| map.strong_count() > 0);
+        let map = Arc::new(Map::default());
+        maps.insert(key, Arc::downgrade(&map));
+        Ok(map)
+    }
+
+    fn raw(&self, file: &File) -> io::Result<&MmapRaw> {
+        if self.raw.get().is_none() {
+            let raw = MmapRaw::map_raw(file)?;
+            // Another thread may have been faster; one mapping is as good as the other.
+            let _ = self.raw.set(raw);
+        }
+        self.raw.get().ok_or_else(|| io::Error::other("the mapping is gone"))
+    }
+}
+
+struct RealFile {
+    file: File,
+    length: u64,
+    read_mode: ReadMode,
+    map: Arc<Map>,
 }
 
 impl std::fmt::Debug for RealFile {
@@ -166,7 +199,14 @@ impl std::fmt::Debug for RealFile {
 impl RealFile {
     fn settled(&self) -> u64 {
         // Pairs with the Release in `settle`: the bytes below were written before.
-        self.settled.load(Ordering::Acquire)
+        self.map.settled.load(Ordering::Acquire)
+    }
+
+    /// The start of the mapping, if this handle reads and writes through it.
+    fn start(&self) -> Option<*mut u8> {
+        let raw =
+            self.map.raw.get().filter(|raw| self.read_mode == ReadMode::Mapped && raw.len() as u64 >= self.length)?;
+        Some(raw.as_mut_ptr())
     }
 }
 
@@ -176,17 +216,18 @@ impl StorageFile for RealFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let _one_at_a_time = self.write.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one_at_a_time = self.map.write.lock().unwrap_or_else(PoisonError::into_inner);
         check_write(offset, bytes.len(), self.length, self.settled())?;
-        let Some(map) = &self.map else {
+        let Some(start) = self.start() else {
             return self.file.write_all_at(bytes, offset);
         };
-        // SAFETY: `check_write` keeps the range inside `length`, which is the mapping's length. The
-        // range is unsettled (or in the first page, which is never referenced), so no `&[u8]` or
-        // `Body` covers it, and it stays so until the guard is dropped, since `settle` takes the
-        // same lock. Writers exclude each other by the lock; `read_at` does not touch the mapping.
+        // SAFETY: `check_write` keeps the range inside `length`, which the mapping has. The range is
+        // unsettled (or in the first page, which is never referenced), so no `&[u8]` or `Body` of any
+        // handle of this process covers it: all share one border (`MAPS`). It stays so until the guard
+        // is dropped, since `settle` takes the same lock. Writers exclude each other by the lock;
+        // `read_at` does not touch the mapping.
         unsafe {
-            map.0.as_mut_ptr().add(offset as usize).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+            start.add(offset as usize).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
         }
         Ok(())
     }
@@ -199,29 +240,31 @@ impl StorageFile for RealFile {
     }
 
     fn settle(&self, offset: u64) {
-        let _no_write_meanwhile = self.write.lock().unwrap_or_else(PoisonError::into_inner);
-        self.settled.fetch_max(offset.min(self.length), Ordering::Release);
+        let _no_write_meanwhile = self.map.write.lock().unwrap_or_else(PoisonError::into_inner);
+        self.map.settled.fetch_max(offset.min(self.length), Ordering::Release);
     }
 
     fn mapped(&self, offset: u64, length: usize) -> Option<&[u8]> {
-        let map = self.map.as_ref()?;
+        let start = self.start()?;
         if !is_settled(offset, length, self.settled()) {
             return None;
         }
-        // SAFETY: settled ranges lie inside the mapping and above the first page, were written
-        // before (Acquire in `settled`) and are never written again by this handle; the mapping
-        // lives as long as `self`. Another process that truncates the file is the documented
-        // exception of `ReadMode::Mapped`.
-        Some(unsafe { std::slice::from_raw_parts(map.0.as_ptr().add(offset as usize), length) })
+        // SAFETY: settled ranges lie inside `length`, hence inside the mapping, above the first page,
+        // were written before (Acquire in `settled`) and are never written again by any handle of this
+        // process, since all share the border; the mapping lives as long as `self`. Another process
+        // that truncates or overwrites the file is the documented exception of `ReadMode::Mapped`; the
+        // lock on the directory keeps other stores out.
+        Some(unsafe { std::slice::from_raw_parts(start.add(offset as usize), length) })
     }
 
     fn body(&self, offset: u64, length: usize) -> io::Result<Body> {
         if !is_settled(offset, length, self.settled()) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "bytes are not settled"));
         }
-        match &self.map {
-            // SAFETY: settled, hence inside the mapping and never written again, see `mapped`.
-            Some(map) => Ok(unsafe { Body::of_map(map, map.0.as_ptr().add(offset as usize), length) }),
+        match self.start() {
+            // SAFETY: settled, hence inside the mapping and never written again, see `mapped`; the body
+            // keeps the mapping and the border.
+            Some(start) => Ok(unsafe { Body::of_map(&self.map, start.add(offset as usize), length) }),
             None => {
                 let mut bytes = vec![0; length];
                 self.read_at(offset, &mut bytes)?;
@@ -233,8 +276,8 @@ impl StorageFile for RealFile {
     fn sync(&self) -> io::Result<()> {
         // On Linux fdatasync also writes the dirty pages of a shared mapping; elsewhere msync must.
         #[cfg(not(target_os = "linux"))]
-        if let Some(map) = &self.map {
-            map.0.flush()?;
+        if let Some(raw) = self.map.raw.get() {
+            raw.flush()?;
         }
         self.file.sync_data()
     }
@@ -260,6 +303,29 @@ mod tests {
         let modes = [mode(&directory), mode(&storage.path("letters")), mode(&storage.path(LOCK_NAME))];
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(modes, [0o700, 0o600, 0o600]);
+    }
+
+    /// Two handles once had a border each, so that one could write under what the other had lent out.
+    #[test]
+    fn no_handle_writes_under_a_body_that_another_lent_out() {
+        let directory = std::env::temp_dir().join(format!("restante-border-{}", std::process::id()));
+        let storage = RealStorage::new(&directory, ReadMode::Mapped).unwrap();
+        let file = storage.create("letters", 8192).unwrap();
+        file.write_at(4096, b"hello").unwrap();
+        file.settle(4101);
+        let body = file.body(4096, 5).unwrap();
+        drop(file);
+        fs::hard_link(storage.path("letters"), storage.path("second")).unwrap();
+        let preads = RealStorage::new(&directory, ReadMode::Pread).unwrap();
+        let others = [storage.open("letters"), storage.open("second"), preads.open("letters")];
+        let written = others.map(|other| other.unwrap().write_at(4096, b"xxxxx").map_err(|error| error.kind()));
+        let kept = body.to_vec();
+        drop(body);
+        let free = storage.open("letters").unwrap().write_at(4096, b"xxxxx");
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(written, [Err(io::ErrorKind::InvalidInput); 3]);
+        assert_eq!(kept, b"hello");
+        free.unwrap();
     }
 
     #[test]

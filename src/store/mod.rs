@@ -157,7 +157,9 @@ impl Drop for Closer {
             let _ = self.pipeline.close();
         }
         self.pipeline.progress.stop();
-        for thread in self.threads.drain(..) {
+        let own = std::thread::current().id();
+        // A waker called by the syncing thread may drop the last handle.
+        for thread in self.threads.drain(..).filter(|thread| thread.thread().id() != own) {
             // A thread that panicked has said so on standard error.
             let _ = thread.join();
         }

@@ -2,7 +2,7 @@
 //! Owns: the locks, who writes, who syncs, who publishes. May touch: `journal`, `state`, `storage`.
 //! Never: lets a reader wait for a sync, or a second way into the state.
 //!
-//! Locks, always taken in this order: writer, spare, sequencer, state. The progress lock is taken alone.
+//! Locks, always taken in this order: closing, writer, committing, spare, sequencer, state, progress.
 
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
@@ -45,7 +45,17 @@ pub(crate) struct Pipeline {
     /// Calls that queued something, and how many there had been at each of the last three syncs.
     calls: AtomicU64,
     calls_synced: [AtomicU64; 3],
-    lock: Mutex<Option<Box<dyn StorageLock>>>,
+    /// Held while a sync runs.
+    committing: Mutex<()>,
+    /// No file is touched any more. Set under the writer's and the spare's lock.
+    closed: AtomicBool,
+    closing: Mutex<Closing>,
+}
+
+/// The directory's lock, and what became of the store once it is let go.
+struct Closing {
+    lock: Option<Box<dyn StorageLock>>,
+    result: Option<Result<()>>,
 }
 
 /// The newest end of the journal, and what is written but not published.
@@ -111,7 +121,9 @@ impl Pipeline {
             state: RwLock::new(state),
             calls: AtomicU64::new(0),
             calls_synced: [const { AtomicU64::new(0) }; 3],
-            lock: Mutex::new(Some(lock)),
+            committing: Mutex::new(()),
+            closed: AtomicBool::new(false),
+            closing: Mutex::new(Closing { lock: Some(lock), result: None }),
             options,
         })
     }
@@ -136,7 +148,7 @@ impl Pipeline {
         mut recheck: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Decided<T>> {
         if durability == Durability::Buffered && !self.unsynced_marked.load(Ordering::Acquire) {
-            self.mark_unsynced()?;
+            self.mark_unsynced().map_err(|error| self.refusal(error))?;
         }
         loop {
             let answer = {
@@ -160,8 +172,16 @@ impl Pipeline {
                     return Ok(decided);
                 }
                 Err(Stale::Recheck) => recheck(call)?,
-                Err(Stale::NeedsRoom) => self.make_room()?,
+                Err(Stale::NeedsRoom) => self.make_room().map_err(|error| self.refusal(error))?,
             }
+        }
+    }
+
+    /// What a call is told that has queued nothing yet and met a failure.
+    fn refusal(&self, error: Error) -> Error {
+        match error.kind() {
+            ErrorKind::Unknown => self.sequencer().refuses.clone().unwrap_or(error),
+            _ => error,
         }
     }
 
@@ -195,7 +215,7 @@ impl Pipeline {
         let Some(last) = side.taken.last().map(|item| item.commit.version) else {
             return Ok(());
         };
-        let mut room = side.writer.room();
+        let mut start = side.writer.position();
         let mut reserved = 0;
         let mut taken = std::mem::take(&mut side.taken);
         let mut result = Ok(());
@@ -205,7 +225,7 @@ impl Pipeline {
                 if result.is_err() {
                     break;
                 }
-                room = side.writer.room();
+                start = side.writer.position();
                 reserved = 0;
             }
             reserved += item.bytes_max;
@@ -216,7 +236,7 @@ impl Pipeline {
         if let Err(error) = result.and_then(|()| side.writer.flush()) {
             return Err(self.poison(error));
         }
-        let used = room - side.writer.room();
+        let used = side.writer.position() - start;
         side.unsynced_bytes += used;
         let file_number = side.file_number;
         if self.options.durability == Durability::Buffered {
@@ -254,7 +274,7 @@ impl Pipeline {
         if side.writer.closed_unsynced() {
             // At most one closed file is not synced, or recovery would have to doubt more than two.
             let point = side.writer.sync_point();
-            self.commit_point.commit(&point)?;
+            self.commit(&point)?;
             side.writer.synced(&point)?;
         }
         let spare = self.spare().take().expect("the sequencer rolls only to a file that is ready");
@@ -273,8 +293,9 @@ impl Pipeline {
     /// Makes everything up to `version` durable: one thread syncs for all who wait meanwhile.
     fn sync_to(&self, version: u64) -> Result<()> {
         while self.progress.lead_or_wait(version)? {
+            let lead = Lead(&self.progress);
             let result = self.sync_group();
-            self.progress.end_lead();
+            drop(lead);
             result?;
         }
         Ok(())
@@ -286,11 +307,13 @@ impl Pipeline {
         let calls = self.calls.load(Ordering::Relaxed);
         let (point, mut unpublished) = {
             let mut side = self.writer();
+            // A failed write leaves changes queued that lie in no file.
+            self.progress.check()?;
             side.unsynced_bytes = 0;
             (side.writer.sync_point(), std::mem::take(&mut side.written))
         };
         let started = Instant::now();
-        self.commit_point.commit(&point).map_err(|error| self.poison(error))?;
+        self.commit(&point)?;
         self.publish(&mut unpublished, None);
         let mut calls = calls;
         for mark in &self.calls_synced {
@@ -298,6 +321,14 @@ impl Pipeline {
         }
         self.progress.set_synced(point.version, started.elapsed());
         self.note_synced(&point, unpublished)
+    }
+
+    /// One sync at a time, and none after one that failed: the operating system tells of a failure
+    /// once, and a second sync would report success over bytes that are lost.
+    fn commit(&self, point: &SyncPoint) -> Result<()> {
+        let _one_at_a_time = self.committing.lock().expect("no thread panicked while it synced");
+        self.progress.check()?;
+        self.commit_point.commit(point).map_err(|error| self.poison(error))
     }
 
     fn note_synced(&self, point: &SyncPoint, emptied: Vec<Written>) -> Result<()> {
@@ -327,6 +358,7 @@ impl Pipeline {
     /// Before the first change that is acknowledged before it is synced: says so in the journal, synced.
     fn mark_unsynced(&self) -> Result<()> {
         let mut side = self.writer();
+        self.check_open()?;
         self.progress.check()?;
         if side.writer.open_mark().unsynced {
             return Ok(());
@@ -334,7 +366,7 @@ impl Pipeline {
         let open = OpenMark { unsynced: true, epochs: self.epochs.clone() };
         side.writer.write_open_mark(open).map_err(|error| self.poison(error))?;
         let point = side.writer.sync_point();
-        self.commit_point.commit(&point).map_err(|error| self.poison(error))?;
+        self.commit(&point)?;
         side.writer.synced(&point).map_err(|error| self.poison(error))?;
         self.unsynced_marked.store(true, Ordering::Release);
         Ok(())
@@ -360,6 +392,7 @@ impl Pipeline {
             (length, side.writer.room_of_next(length))
         };
         let mut spare = self.spare();
+        self.check_open()?;
         if spare.is_none() {
             *spare = Some(prepare_spare(&*self.storage, length)?);
             self.sequencer().next_file_is_ready(room);
@@ -377,41 +410,52 @@ impl Pipeline {
         self.progress.unknown()
     }
 
-    /// Syncs and marks the store closed. Handles that are left get `Closed`.
+    /// Syncs and marks the store closed. Handles that are left get `Closed`. Who calls it again gets
+    /// the same answer.
     pub fn close(&self) -> Result<()> {
-        let closed = Error::new(ErrorKind::Closed, "the store was closed");
+        let mut closing = self.closing.lock().expect("no thread panicked while it closed the store");
+        if let Some(result) = &closing.result {
+            return result.clone();
+        }
         let (version, refused) = {
             let mut sequencer = self.sequencer();
-            let refused = sequencer.refuses.replace(closed);
+            let refused = sequencer.refuses.replace(closed());
             (sequencer.last_version(), refused)
         };
-        let result = match refused {
-            Some(error) if error.kind() == ErrorKind::Closed => return Ok(()),
-            Some(error) => Err(error),
-            None => self.sync_to(version).and_then(|()| self.mark_closed()),
-        };
-        // Gone or not, nothing is written from here on.
-        self.lock.lock().expect("no thread panicked holding it").take();
+        let synced = refused.map_or(Ok(()), Err).and_then(|()| self.sync_to(version));
+        let mut side = self.writer();
+        let result = synced.and_then(|()| self.mark_closed(&mut side));
+        // From here on nothing is written or prepared, so that the directory may be another's.
+        let spare = self.spare();
+        self.closed.store(true, Ordering::Release);
+        drop((spare, side));
+        closing.lock = None;
+        closing.result = Some(result.clone());
         result
     }
 
-    fn mark_closed(&self) -> Result<()> {
-        let mut side = self.writer();
+    fn mark_closed(&self, side: &mut WriterSide) -> Result<()> {
         if side.writer.ends_closed() {
             return Ok(());
         }
+        let sync = |side: &mut WriterSide| {
+            let point = side.writer.sync_point();
+            self.commit(&point)?;
+            side.writer.synced(&point)?;
+            Ok(point)
+        };
         let mut mark = || {
-            // What a failed mark of `Buffered` changes left unsynced must not hide behind the close mark.
-            let point = side.writer.sync_point();
-            self.commit_point.commit(&point)?;
-            side.writer.synced(&point)?;
+            sync(side)?;
             side.writer.write_close_mark()?;
-            let point = side.writer.sync_point();
-            self.commit_point.commit(&point)?;
-            side.writer.synced(&point)?;
-            self.commit_point.commit(&point)
+            let point = sync(side)?;
+            // The stamp, too: it is what lets the next open go on in this file.
+            self.commit(&point)
         };
         mark().map_err(|error| self.poison(error))
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 
     /// Sees to it that the background thread syncs in time what no call may come to wait for.
@@ -453,4 +497,20 @@ impl Pipeline {
     fn spare(&self) -> MutexGuard<'_, Option<Spare>> {
         self.spare.lock().expect("no thread panicked while it prepared a file")
     }
+}
+
+/// Leading a sync; ends also if the leader panics, so that nobody waits for it for ever.
+struct Lead<'a>(&'a Progress);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail(&Error::new(ErrorKind::Unknown, "the thread that synced panicked"));
+        }
+        self.0.end_lead();
+    }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the store was closed")
 }

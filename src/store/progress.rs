@@ -4,6 +4,7 @@
 //! Never: writes, syncs or publishes.
 
 use crate::error::{Error, ErrorKind, Result};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::Waker;
@@ -17,7 +18,7 @@ pub(crate) struct Progress {
     sync_nanos: AtomicU64,
     armed: AtomicBool,
     failed: AtomicBool,
-    inner: Mutex<Inner>,
+    waiters: Mutex<Waiters>,
     /// Woken when a group is synced, or all has failed.
     advanced: Condvar,
     alarms: Mutex<Alarms>,
@@ -26,10 +27,12 @@ pub(crate) struct Progress {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Waiters {
     leading: bool,
     failure: Option<Error>,
-    wakers: Vec<(u64, Waker)>,
+    /// By ticket: the version it waits for, and whom to wake.
+    wakers: HashMap<u64, (u64, Waker)>,
+    tickets: u64,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +51,7 @@ impl Progress {
             sync_nanos: AtomicU64::new(0),
             armed: AtomicBool::new(false),
             failed: AtomicBool::new(false),
-            inner: Mutex::default(),
+            waiters: Mutex::default(),
             advanced: Condvar::new(),
             alarms: Mutex::default(),
             sync_alarm: Condvar::new(),
@@ -79,17 +82,10 @@ impl Progress {
     pub fn set_synced(&self, version: u64, took: Duration) {
         self.sync_nanos.store(took.as_nanos() as u64, Ordering::Relaxed);
         self.synced.fetch_max(version, Ordering::AcqRel);
-        let mut inner = self.inner();
-        let mut index = 0;
-        while index < inner.wakers.len() {
-            if inner.wakers[index].0 <= version {
-                inner.wakers.swap_remove(index).1.wake();
-            } else {
-                index += 1;
-            }
-        }
-        drop(inner);
+        // Woken without the lock: a waker may do anything, also poll at once.
+        let woken: Vec<_> = self.waiters().wakers.extract_if(|_, (wanted, _)| *wanted <= version).collect();
         self.advanced.notify_all();
+        woken.into_iter().for_each(|(_, (_, waker))| waker.wake());
     }
 
     /// Waits until `version` is synced (`false`), or the caller is to lead the next sync (`true`).
@@ -97,36 +93,37 @@ impl Progress {
         if self.synced() >= version {
             return Ok(false);
         }
-        let mut inner = self.inner();
+        let mut waiters = self.waiters();
         loop {
             if self.synced() >= version {
                 return Ok(false);
             }
-            if let Some(failure) = &inner.failure {
+            if let Some(failure) = &waiters.failure {
                 return Err(unknown(failure));
             }
-            if !inner.leading {
-                inner.leading = true;
+            if !waiters.leading {
+                waiters.leading = true;
                 return Ok(true);
             }
-            inner = self.advanced.wait(inner).expect("no thread panicked holding it");
+            waiters = self.advanced.wait(waiters).expect("no thread panicked holding it");
         }
     }
 
     /// The leader is done, well or not.
     pub fn end_lead(&self) {
-        self.inner().leading = false;
+        self.waiters().leading = false;
         self.advanced.notify_all();
     }
 
     /// Remembers the first failure and tells all who wait.
     pub fn fail(&self, error: &Error) {
-        let mut inner = self.inner();
-        inner.failure.get_or_insert_with(|| error.clone());
+        let mut waiters = self.waiters();
+        waiters.failure.get_or_insert_with(|| error.clone());
         self.failed.store(true, Ordering::Release);
-        inner.wakers.drain(..).for_each(|(_, waker)| waker.wake());
-        drop(inner);
+        let woken = std::mem::take(&mut waiters.wakers);
+        drop(waiters);
         self.advanced.notify_all();
+        woken.into_values().for_each(|(_, waker)| waker.wake());
     }
 
     /// An error if something has failed.
@@ -136,20 +133,32 @@ impl Progress {
 
     /// What an open ticket is told after a failure.
     pub fn unknown(&self) -> Error {
-        match &self.inner().failure {
+        match &self.waiters().failure {
             Some(failure) => unknown(failure),
             None => Error::new(ErrorKind::Unknown, "the commit failed half-way"),
         }
     }
 
-    /// Wakes the task when `version` is synced or all has failed; `false` if that is so already.
-    pub fn wake_at(&self, version: u64, waker: &Waker) -> bool {
-        let mut inner = self.inner();
-        if self.synced() >= version || inner.failure.is_some() {
+    /// Wakes the task when `version` is synced or all has failed; `false` if that is so already. `ticket`
+    /// stands for the ticket that waits, and is set by its first call.
+    pub fn wake_at(&self, ticket: &mut Option<u64>, version: u64, waker: &Waker) -> bool {
+        let mut waiters = self.waiters();
+        if self.synced() >= version || waiters.failure.is_some() {
             return false;
         }
-        inner.wakers.push((version, waker.clone()));
+        let ticket = *ticket.get_or_insert_with(|| {
+            waiters.tickets += 1;
+            waiters.tickets
+        });
+        waiters.wakers.insert(ticket, (version, waker.clone()));
         true
+    }
+
+    /// Nobody waits for the ticket any more.
+    pub fn forget(&self, ticket: u64) {
+        let waker = self.waiters().wakers.remove(&ticket);
+        // Dropped without the lock, see `set_synced`.
+        drop(waker);
     }
 
     /// Whether a background sync is due some time.
@@ -212,8 +221,8 @@ impl Progress {
         !alarms.stop
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no thread panicked holding it")
+    fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().expect("no thread panicked holding it")
     }
 
     fn alarms(&self) -> MutexGuard<'_, Alarms> {

@@ -17,7 +17,9 @@ use std::time::Instant;
 ///
 /// The change itself is on its way when the ticket is made: its place in the order is fixed, and
 /// dropping the ticket does not take it back. Wait for it on a thread with [`Ticket::wait`], or
-/// `.await` it in any async runtime; a store needs none.
+/// `.await` it in any async runtime; a store needs none. The call that gave the ticket may itself
+/// have blocked for the time of a sync: when a journal file was full, or before the first `Buffered`
+/// change of a `Sync` store.
 ///
 /// # Errors
 /// Besides the errors of the call: `Unknown` if the commit failed half-way. Whether the change is
@@ -32,6 +34,16 @@ struct Wait {
     pipeline: Arc<Pipeline>,
     version: u64,
     durability: Durability,
+    /// By which the pipeline knows whom to wake, once it has been polled.
+    waker: Option<u64>,
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if let Some(waker) = self.waker {
+            self.pipeline.progress.forget(waker);
+        }
+    }
 }
 
 impl<T> Ticket<T> {
@@ -45,7 +57,7 @@ impl<T> Ticket<T> {
         match decided {
             Err(error) => Ticket::ready(Err(error)),
             Ok(Decided { result, rests_on }) => {
-                let wait = Wait { pipeline: pipeline.clone(), version: rests_on, durability };
+                let wait = Wait { pipeline: pipeline.clone(), version: rests_on, durability, waker: None };
                 let wait = (!wait.is_over()).then_some(wait);
                 Ticket { result: Some(result), wait }
             }
@@ -88,13 +100,13 @@ impl<T: Unpin> Future for Ticket<T> {
 
     /// With [`Threads::Inline`] there is nobody else to sync, so this blocks.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T>> {
-        if let Some(wait) = &self.wait
+        if let Some(wait) = &mut self.wait
             && !wait.is_over()
         {
             let is_left_to_others =
                 wait.durability == Durability::Sync && wait.pipeline.options.threads == Threads::Background;
             if is_left_to_others {
-                if wait.pipeline.progress.wake_at(wait.version, context.waker()) {
+                if wait.pipeline.progress.wake_at(&mut wait.waker, wait.version, context.waker()) {
                     wait.pipeline.progress.kick_sync(Instant::now());
                     return Poll::Pending;
                 }

@@ -17,3 +17,7 @@ mod crash;
 mod recovery;
 
 mod tickets;
+
+mod ends;
+
+mod tidy;

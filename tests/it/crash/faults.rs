@@ -103,7 +103,6 @@ fn check_told(failed: &Failed) -> Result<(), String> {
     let poisoned_at = failed.kinds.iter().position(|kind| [Unknown, Poisoned].contains(kind));
     let (before, after) = failed.kinds.split_at(poisoned_at.unwrap_or(failed.kinds.len()));
     hold(before.iter().all(|kind| [Io, Full].contains(kind)), "a file that could not be prepared")?;
-    hold(after.first().is_none_or(|kind| *kind == Unknown), "the first to meet a failed commit is told `Unknown`")?;
     hold(after.iter().all(|kind| [Unknown, Poisoned].contains(kind)), "a poisoned store stays so")?;
     let Some(store) = &failed.run.store else { return Ok(()) };
     let version = store.version().0;
