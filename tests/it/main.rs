@@ -21,3 +21,5 @@ mod tickets;
 mod ends;
 
 mod tidy;
+
+mod opening;

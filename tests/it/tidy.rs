@@ -60,7 +60,7 @@ struct Module {
 fn modules() -> BTreeMap<Vec<String>, Module> {
     let mut modules = BTreeMap::new();
     for file in rust_files("src") {
-        let mut path: Vec<String> = file.with_extension("").iter().skip(1).map(|part| text_of(part)).collect();
+        let mut path: Vec<String> = file.with_extension("").iter().skip(1).map(text_of).collect();
         if path.last().is_some_and(|last| last == "mod" || last == "lib") {
             path.pop();
         }

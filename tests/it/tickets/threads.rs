@@ -12,6 +12,9 @@ use super::block_on;
 use crate::scene::{Scene, group, room, user};
 use crate::support::Rng;
 
+/// What was answered, by the message that it named.
+type Answers = BTreeMap<(Timeline, Seq), (String, Appended)>;
+
 const THREADS: u64 = 16;
 const APPENDS: u64 = 150;
 const ROOMS: u64 = 3;
@@ -72,13 +75,7 @@ fn sixteen_threads_append_and_all_are_acknowledged_once() {
 }
 
 /// Appends, by turns waiting, awaiting, retrying and keeping several tickets open.
-fn write(
-    scene: &Scene,
-    id: u64,
-    durability: Durability,
-    answers: &Mutex<BTreeMap<(Timeline, Seq), (String, Appended)>>,
-    images: &AtomicU64,
-) {
+fn write(scene: &Scene, id: u64, durability: Durability, answers: &Mutex<Answers>, images: &AtomicU64) {
     let mut rng = Rng::new(id);
     let mut open = Vec::new();
     for number in 1..=APPENDS {
