@@ -184,10 +184,12 @@ impl Map {
 }
 
 struct RealFile {
+    /// Let go before the descriptor, which keeps the inode: else a new file with the same inode could
+    /// find this border.
+    map: Arc<Map>,
     file: File,
     length: u64,
     read_mode: ReadMode,
-    map: Arc<Map>,
 }
 
 impl std::fmt::Debug for RealFile {

@@ -12,14 +12,14 @@ use super::block_on;
 use crate::scene::{Scene, group, room, user};
 use crate::support::Rng;
 
-/// What was answered, by the message that it named.
-type Answers = BTreeMap<(Timeline, Seq), (String, Appended)>;
-
 const THREADS: u64 = 16;
 const APPENDS: u64 = 150;
 const ROOMS: u64 = 3;
 /// Of what is seen or acknowledged, so much is compared with what a power cut would leave.
 const IMAGES: u64 = 60;
+
+/// What each append was answered, and its body.
+type Answers = BTreeMap<(Timeline, Seq), (String, Appended)>;
 
 #[test]
 fn sixteen_threads_append_and_all_are_acknowledged_once() {
@@ -30,7 +30,7 @@ fn sixteen_threads_append_and_all_are_acknowledged_once() {
             scene.store.join_many(group(id), &members).wait().unwrap();
         }
         let start = scene.store.version().0;
-        let answers: Mutex<BTreeMap<(Timeline, Seq), (String, Appended)>> = Mutex::default();
+        let answers: Mutex<Answers> = Mutex::default();
         let images = AtomicU64::new(0);
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
