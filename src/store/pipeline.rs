@@ -277,8 +277,12 @@ impl Pipeline {
             self.commit(&point)?;
             side.writer.synced(&point)?;
         }
-        let spare = self.spare().take().expect("the sequencer rolls only to a file that is ready");
-        let file = side.writer.roll(spare)?;
+        // Held until the file has its own name: who prepares the next one meanwhile would find this one
+        // under the spare's name, and zero it.
+        let mut spare = self.spare();
+        let ready = spare.take().expect("the sequencer rolls only to a file that is ready");
+        let file = side.writer.roll(ready)?;
+        drop(spare);
         side.file_number += 1;
         let mut state = self.state.write().expect("no thread panicked while it published");
         let mut files = (*state.files).clone();
