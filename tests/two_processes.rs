@@ -147,9 +147,9 @@ fn messages(store: &Store) -> usize {
 /// Names and lengths.
 fn files(path: &Path) -> Vec<(PathBuf, u64)> {
     let entries = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap());
+    // The next file is prepared in the background, and comes and changes its name at any moment.
+    let entries = entries.filter(|entry| !entry.file_name().to_str().unwrap().starts_with("next.spare"));
     let mut files: Vec<_> = entries.map(|entry| (entry.path(), entry.metadata().unwrap().len())).collect();
-    // The next file is prepared in the background and may come at any moment.
-    files.retain(|(path, _)| !path.file_name().unwrap().to_str().unwrap().starts_with("next.spare"));
     files.sort();
     files
 }

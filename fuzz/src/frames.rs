@@ -33,8 +33,8 @@ pub fn fix_frames(file: &mut [u8], versions: bool) -> usize {
             file[offset + 8..offset + 12].copy_from_slice(&version_delta.to_le_bytes());
         }
         if file[offset + 4] == CHANGES {
-            let payload = &file[offset + FRAME_HEADER_BYTES..range.end];
-            version_delta = version_delta.wrapping_add(count_records(payload.get(8..).unwrap_or(&[])));
+            let records = &file[offset + FRAME_HEADER_BYTES..range.end];
+            version_delta = version_delta.wrapping_add(count_records(records));
         }
         let crc = frame_crc(file, seed, range.clone());
         file[offset..offset + 4].copy_from_slice(&crc.to_le_bytes());

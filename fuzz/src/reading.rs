@@ -105,5 +105,6 @@ fn all_messages(store: &Store, user: UserId, peer: Peer) -> Result<Vec<Message>>
 
 /// Whether an error says that the disk is to blame, which only injected faults and damage explain.
 pub fn is_disk_error(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Io | ErrorKind::Full | ErrorKind::Poisoned | ErrorKind::Unknown | ErrorKind::Corruption)
+    use ErrorKind::{Corruption, Full, Io, Poisoned, Unknown};
+    [Io, Full, Poisoned, Unknown, Corruption].contains(&kind)
 }
