@@ -137,11 +137,19 @@ impl Storage for RealStorage {
     }
 }
 
-/// The lock goes with the descriptor.
+/// Let go of by name: closing the descriptor is not enough while a process that is just being started
+/// holds a copy of it, between its fork and its exec.
 #[derive(Debug)]
-struct RealLock(#[allow(dead_code, reason = "held, not read: closing it lets go of the lock")] File);
+struct RealLock(File);
 
 impl StorageLock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // If it fails, closing lets go of the lock.
+        let _ = self.0.unlock();
+    }
+}
 
 /// What all handles of this process to one file share, and every `Body` in it keeps: the mapping and
 /// the border below which nobody writes any more. Only raw pointers into the mapping are kept, so that
