@@ -17,8 +17,13 @@ pub enum ErrorKind {
     LimitExceeded,
     /// The named session, group or message is not there. Nothing was written.
     NotFound,
-    /// A policy of the group forbids it (a sender who is no member). Nothing was written.
+    /// The rules forbid it (a sender who is no member or silenced, an edit of a recalled message).
+    /// Nothing was written.
     Refused,
+    /// The group was dissolved, for good. Nothing was written.
+    Dissolved,
+    /// The message was there and is trimmed. Nothing was written.
+    Trimmed,
     /// The client id was used for another message within the window. Nothing was written.
     Conflict,
     /// The cursor does not fit this store any more: walk again from nothing.

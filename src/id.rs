@@ -40,6 +40,12 @@ number!(
     /// A group, as the server numbers its groups. 0 means none and is refused.
     GroupId, u64, "group ");
 number!(
+    /// A system source (announcements, notices), as the server numbers them. 0 means none and is refused.
+    SystemId, u64, "system ");
+number!(
+    /// A business source (an official account), as the server numbers them. 0 means none and is refused.
+    BusinessId, u64, "business ");
+number!(
     /// The position of a message in its timeline: 1, 2, 3 … without holes. 0 means before the first.
     Seq, u64, "seq ");
 number!(
@@ -54,7 +60,7 @@ number!(
 
 /// How one user names a timeline. With the user it names a *session*.
 ///
-/// The order (users first, then groups, each by id) is the order that breaks ties in lists.
+/// The order (users, groups, systems, businesses, each by id) is the order that breaks ties in lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Peer {
@@ -62,6 +68,10 @@ pub enum Peer {
     User(UserId),
     /// The group.
     Group(GroupId),
+    /// What this system source sends to the user, or to everyone.
+    System(SystemId),
+    /// What this business source sends to the user, or to everyone.
+    Business(BusinessId),
 }
 
 impl fmt::Display for Peer {
@@ -69,8 +79,68 @@ impl fmt::Display for Peer {
         match self {
             Peer::User(user) => user.fmt(f),
             Peer::Group(group) => group.fmt(f),
+            Peer::System(system) => system.fmt(f),
+            Peer::Business(business) => business.fmt(f),
         }
     }
+}
+
+impl Peer {
+    /// Whether the id is 0.
+    pub(crate) fn is_none(self) -> bool {
+        match self {
+            Peer::User(user) => user.is_none(),
+            Peer::Group(group) => group.is_none(),
+            Peer::System(system) => system.is_none(),
+            Peer::Business(business) => business.is_none(),
+        }
+    }
+}
+
+/// Who sends to users and takes nothing from them. Its first message makes it the source either of
+/// inboxes, one for each user, or of a broadcast to everyone, for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A system source.
+    System(SystemId),
+    /// A business source; `System(5)` and `Business(5)` are two.
+    Business(BusinessId),
+}
+
+impl Source {
+    /// Whether the id is 0.
+    pub(crate) fn is_none(self) -> bool {
+        Peer::from(self).is_none()
+    }
+}
+
+impl From<Source> for Peer {
+    fn from(source: Source) -> Peer {
+        match source {
+            Source::System(system) => Peer::System(system),
+            Source::Business(business) => Peer::Business(business),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Peer::from(*self).fmt(f)
+    }
+}
+
+/// Of what kind the thing is that a name in the directory stands for; each kind has names of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum NameKind {
+    /// A user.
+    User,
+    /// A group.
+    Group,
+    /// A system source.
+    System,
+    /// A business source.
+    Business,
 }
 
 /// The two users of a direct timeline, in ascending order, so that one chat has one name.
@@ -116,6 +186,10 @@ pub enum Timeline {
     Direct(Pair),
     /// Of a group.
     Group(GroupId),
+    /// From one source to one user.
+    Inbox(Source, UserId),
+    /// From one source to everyone.
+    Broadcast(Source),
 }
 
 impl Timeline {
@@ -124,19 +198,31 @@ impl Timeline {
         Timeline::Direct(Pair::new(one, other))
     }
 
-    /// The timeline that `user` calls `peer`.
-    pub fn of(user: UserId, peer: Peer) -> Timeline {
-        match peer {
-            Peer::User(other) => Timeline::direct(user, other),
-            Peer::Group(group) => Timeline::Group(group),
-        }
-    }
-
-    /// What `user` calls this timeline, or `None` for a user outside a direct one.
+    /// What `user` calls this timeline, or `None` for a user outside of a direct one or an inbox.
     pub fn peer_of(self, user: UserId) -> Option<Peer> {
         match self {
             Timeline::Direct(pair) => pair.other(user).map(Peer::User),
             Timeline::Group(group) => Some(Peer::Group(group)),
+            Timeline::Inbox(source, recipient) => (recipient == user).then(|| source.into()),
+            Timeline::Broadcast(source) => Some(source.into()),
+        }
+    }
+
+    /// The source that sends here.
+    pub(crate) fn source(self) -> Option<Source> {
+        match self {
+            Timeline::Inbox(source, _) | Timeline::Broadcast(source) => Some(source),
+            Timeline::Direct(_) | Timeline::Group(_) => None,
+        }
+    }
+
+    /// The two users of a direct timeline, or the recipient of an inbox twice: those who have the
+    /// session from its first message on.
+    pub(crate) fn ends(self) -> Option<Pair> {
+        match self {
+            Timeline::Direct(pair) => Some(pair),
+            Timeline::Inbox(_, user) => Some(Pair::new(user, user)),
+            Timeline::Group(_) | Timeline::Broadcast(_) => None,
         }
     }
 
@@ -145,6 +231,8 @@ impl Timeline {
         match self {
             Timeline::Direct(pair) => pair.low.is_none(),
             Timeline::Group(group) => group.is_none(),
+            Timeline::Inbox(source, user) => source.is_none() || user.is_none(),
+            Timeline::Broadcast(source) => source.is_none(),
         }
     }
 }
@@ -154,6 +242,8 @@ impl fmt::Display for Timeline {
         match self {
             Timeline::Direct(pair) => write!(f, "direct {}-{}", pair.low.0, pair.high.0),
             Timeline::Group(group) => group.fmt(f),
+            Timeline::Inbox(source, user) => write!(f, "inbox of {user} from {source}"),
+            Timeline::Broadcast(source) => write!(f, "broadcast from {source}"),
         }
     }
 }
@@ -165,7 +255,7 @@ mod tests {
     #[test]
     fn both_users_name_the_same_direct_timeline() {
         let (one, two) = (UserId(7), UserId(3));
-        assert_eq!(Timeline::of(one, Peer::User(two)), Timeline::of(two, Peer::User(one)));
+        assert_eq!(Timeline::direct(one, two), Timeline::direct(two, one));
         assert_eq!(Timeline::direct(one, two).peer_of(one), Some(Peer::User(two)));
         assert_eq!(Timeline::direct(one, two).peer_of(two), Some(Peer::User(one)));
         assert_eq!(Timeline::direct(one, two).peer_of(UserId(5)), None);
@@ -176,5 +266,16 @@ mod tests {
     fn peers_order_by_kind_then_id() {
         assert!(Peer::User(UserId(u64::MAX)) < Peer::Group(GroupId(1)));
         assert!(Peer::Group(GroupId(1)) < Peer::Group(GroupId(2)));
+        assert!(Peer::Group(GroupId(u64::MAX)) < Peer::System(SystemId(1)));
+        assert!(Peer::System(SystemId(9)) < Peer::Business(BusinessId(1)));
+    }
+
+    #[test]
+    fn a_source_has_one_name_for_its_recipients() {
+        let source = Source::System(SystemId(5));
+        let inbox = Timeline::Inbox(source, UserId(7));
+        assert_eq!(inbox.peer_of(UserId(7)), Some(Peer::System(SystemId(5))));
+        assert_eq!(inbox.peer_of(UserId(8)), None);
+        assert_eq!(Timeline::Broadcast(source).peer_of(UserId(8)), Some(Peer::System(SystemId(5))));
     }
 }

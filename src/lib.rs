@@ -18,6 +18,9 @@ mod error;
 // Every limit, each one constant.
 pub mod limits;
 
+// How a group, and the whole store, behaves.
+mod settings;
+
 // Integers in few bytes.
 mod varint;
 
@@ -36,18 +39,23 @@ mod state;
 // The handle whose methods call all these.
 mod store;
 
-pub use change::GroupSettings;
+pub use change::Flags;
 pub use error::{Corruption, Error, ErrorKind, Result};
-pub use id::{ClientId, Epoch, GroupId, Pair, Peer, Seq, Timeline, UserId, Version};
+pub use id::{
+    BusinessId, ClientId, Epoch, GroupId, NameKind, Pair, Peer, Seq, Source, SystemId, Timeline, UserId, Version,
+};
 pub use journal::{CutTail, EpochEnd, Recovery};
-pub use state::{Appended, Effect, Joined, Outcome};
+pub use settings::{GroupSettings, Settings};
+pub use state::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
 pub use storage::{
     Body, CrashPlan, FailEffect, Loss, REWRITABLE_BYTES, ReadMode, RealStorage, SimStorage, Storage, StorageFile,
     StorageLock,
 };
 pub use store::{
-    CatchUpQuery, Cursor, Draft, Durability, Edge, Entry, HistoryQuery, List, ListQuery, Message, Options, Page,
-    Recent, RecentCursor, SessionState, Store, Threads, Ticket, Totals,
+    Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, CatchUpQuery, Cursor, Draft, Durability,
+    Edge, Entry, FlagChange, GroupInfo, Groups, HistoryQuery, List, ListQuery, Member, Members, Mentions, Message,
+    Options, Page, Receipt, Receipts, Recent, RecentCursor, RemovedUser, SessionState, Store, StoreTime, Threads,
+    Ticket, Totals,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -4,7 +4,14 @@
 //!
 //! | limit | value | what is above it |
 //! |---|---|---|
-//! | [`BODY_BYTES_MAX`] | 1 MiB | `LimitExceeded`; also never above a quarter of a journal file |
+//! | [`BODY_BYTES_MAX`], settable up to [`BODY_BYTES_LIMIT`] | 1 MiB, 4 MiB | `LimitExceeded`; also never above a quarter of a journal file |
+//! | [`MENTIONS_MAX`] | 128 | `LimitExceeded`; settable lower |
+//! | [`HIDE_SEQS_MAX`] | 256 | `LimitExceeded` |
+//! | [`METADATA_BYTES_MAX`], [`MEMBER_BYTES_MAX`] | 4 KiB, 64 | `LimitExceeded` |
+//! | [`NAME_BYTES_MAX`] | 255 | `LimitExceeded` |
+//! | [`BROADCAST_SOURCES_MAX`] | 1,024 | `LimitExceeded` |
+//! | [`AMENDMENTS_MAX`], [`MEMBERS_MAX`] | 1,000, 10,000 | `LimitExceeded` |
+//! | [`DEDUP_WINDOW_SECS_MAX`], [`LATEST_BYTES_LIMIT`] | 30 days, 64 KiB | `LimitExceeded` |
 //! | [`BATCH_MESSAGES_MAX`] | 4,096 | `LimitExceeded` |
 //! | [`JOIN_USERS_MAX`] | 50,000 | `LimitExceeded` |
 //! | [`PAGE_MESSAGES_MAX`], [`PAGE_BYTES_MAX`] | 1,000, 16 MiB | `LimitExceeded` |
@@ -18,8 +25,38 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Most bytes of a message body.
+/// Most bytes of a message body, unless [`crate::Settings`] say otherwise.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Most that [`crate::Settings::body_bytes_max`] can be.
+pub const BODY_BYTES_LIMIT: usize = 4 << 20;
+/// Most users one message can mention.
+pub const MENTIONS_MAX: usize = 128;
+/// A badge counts so many mentions and then says that there are more.
+pub const MENTIONS_COUNTED_MAX: usize = 1_000;
+/// Most messages one call can hide.
+pub const HIDE_SEQS_MAX: usize = 256;
+/// Most bytes of a session's or a group's metadata.
+pub const METADATA_BYTES_MAX: usize = 4 << 10;
+/// Most bytes a server can keep with a member.
+pub const MEMBER_BYTES_MAX: usize = 64;
+/// Most bytes of a name; at least one.
+pub const NAME_BYTES_MAX: usize = 255;
+/// Most sources of broadcasts.
+pub const BROADCAST_SOURCES_MAX: usize = 1_024;
+/// Most amendments a page can be asked for.
+pub const AMENDMENTS_MAX: usize = 1_000;
+/// Most amendments an entry of a session list holds.
+pub const ENTRY_AMENDMENTS_MAX: usize = 32;
+/// Most members, receipts or groups a page can be asked for.
+pub const MEMBERS_MAX: usize = 10_000;
+/// Most that [`crate::Settings::dedup_window_secs`] can be: 30 days.
+pub const DEDUP_WINDOW_SECS_MAX: u64 = 30 * 24 * 3_600;
+/// Most that [`crate::Settings::latest_bytes_max`] can be.
+pub const LATEST_BYTES_LIMIT: usize = 64 << 10;
+/// How long tombstones and amendments are told to old cursors, in microseconds: 90 days.
+pub const HORIZON_MICROS: u64 = 90 * 24 * 3_600 * 1_000_000;
+/// A clock that steps further than this is not followed, in microseconds: an hour.
+pub const CLOCK_STEP_MICROS: u64 = 3_600 * 1_000_000;
 /// Most messages of one atomic batch.
 pub const BATCH_MESSAGES_MAX: usize = 4_096;
 /// Most users of one bulk join.
@@ -32,7 +69,8 @@ pub const PAGE_BYTES_MAX: usize = 16 << 20;
 pub const LIST_ENTRIES_MAX: usize = 1_000;
 /// Most latest messages an entry of a session list can be asked for.
 pub const LATEST_MESSAGES_MAX: usize = 20;
-/// Most body bytes of the latest messages of one entry; what is above it is cut, with a flag.
+/// Most body bytes of the latest messages of one entry, unless [`crate::Settings`] say otherwise; what is
+/// above it is cut, with a flag.
 pub const LATEST_BYTES_MAX: usize = 4 << 10;
 /// Most messages one `catch_up` page can be asked for.
 pub const CATCH_UP_MESSAGES_MAX: usize = 10_000;
@@ -46,7 +84,7 @@ pub const JOURNAL_BYTES_MAX: u64 = 1 << 30;
 pub const BATCH_PART_OF_JOURNAL: u64 = 4;
 /// Longest that a `Buffered` call in a `Sync` store may stay invisible, in milliseconds.
 pub const SYNC_DELAY_MS_MAX: u64 = 10_000;
-/// How long a client id is taken, in microseconds of commit time: seven days.
+/// How long a client id is taken unless [`crate::Settings`] say otherwise, in microseconds: seven days.
 pub const DEDUP_WINDOW_MICROS: u64 = 7 * 24 * 3_600 * 1_000_000;
 /// Most ends of epochs that are remembered; older cursors are answered with `ResetRequired`.
 pub const EPOCHS_MAX: usize = 1_024;

@@ -3,8 +3,9 @@
 //! Never: orders changes; that is the sequencer's work, which only asks a clock.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Microseconds since the Unix epoch, UTC, without leap seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,6 +40,14 @@ impl fmt::Display for Timestamp {
 pub trait Clock: Send + Sync {
     /// The present time. Values above [`Timestamp::MAX`] are taken as that.
     fn now(&self) -> Timestamp;
+
+    /// A time that only goes on, at the pace of the wall clock, from whatever start. By it the store
+    /// notices that the wall clock was set to another time; see [`crate::Store::time`].
+    fn monotonic(&self) -> Timestamp {
+        static START: OnceLock<Instant> = OnceLock::new();
+        let micros = START.get_or_init(Instant::now).elapsed().as_micros();
+        Timestamp(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
 }
 
 /// The clock of the operating system.
@@ -54,27 +63,41 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until it is set: for tests, imports and replays.
 #[derive(Debug, Default)]
-pub struct ManualClock(AtomicU64);
+pub struct ManualClock {
+    wall: AtomicU64,
+    monotonic: AtomicU64,
+}
 
 impl ManualClock {
     /// A clock that shows `time`.
     pub fn new(time: Timestamp) -> ManualClock {
-        ManualClock(AtomicU64::new(time.0))
+        ManualClock { wall: AtomicU64::new(time.0), monotonic: AtomicU64::new(time.0) }
     }
 
-    /// Shows `time` from now on, earlier or later.
+    /// Shows `time` from now on, earlier or later, as if all the time between had passed.
     pub fn set(&self, time: Timestamp) {
-        self.0.store(time.0, Ordering::Release);
+        let by = time.0.wrapping_sub(self.wall.swap(time.0, Ordering::AcqRel));
+        self.monotonic.fetch_add(by, Ordering::AcqRel);
     }
 
     /// Moves on by so many microseconds.
     pub fn advance(&self, micros: u64) {
-        self.0.fetch_add(micros, Ordering::AcqRel);
+        self.wall.fetch_add(micros, Ordering::AcqRel);
+        self.monotonic.fetch_add(micros, Ordering::AcqRel);
+    }
+
+    /// Shows `time` from now on although no time has passed: someone set the wall clock.
+    pub fn step(&self, time: Timestamp) {
+        self.wall.store(time.0, Ordering::Release);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::Acquire))
+        Timestamp(self.wall.load(Ordering::Acquire))
+    }
+
+    fn monotonic(&self) -> Timestamp {
+        Timestamp(self.monotonic.load(Ordering::Acquire))
     }
 }

@@ -217,7 +217,7 @@ impl Recount {
     /// Moves a mark to where `target` says, given the mark, the floor and the end; if it is elsewhere.
     fn mark(&mut self, user: UserId, peer: Peer, target: impl Fn(u64, u64, u64) -> u64) -> Expected {
         let version = self.version + 1;
-        let index = self.by_timeline.get(&Timeline::of(user, peer)).copied();
+        let index = timeline_of(user, peer).and_then(|timeline| self.by_timeline.get(&timeline)).copied();
         let Some(room) = index.map(|index| &mut self.rooms[index]) else {
             return Expected::Refused(ErrorKind::NotFound);
         };
@@ -312,4 +312,12 @@ impl Room {
 /// Tells bodies apart (FNV-1a).
 pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn timeline_of(user: UserId, peer: Peer) -> Option<Timeline> {
+    match peer {
+        Peer::User(other) => Some(Timeline::direct(user, other)),
+        Peer::Group(group) => Some(Timeline::Group(group)),
+        _ => None,
+    }
 }

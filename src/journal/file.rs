@@ -4,7 +4,7 @@
 
 use super::frame::FRAME_HEADER_BYTES;
 use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
-use crate::change::{self, Append, Change, Commit};
+use crate::change::{self, Append, Change, Commit, Mentioned};
 use crate::error::{Error, Result};
 use crate::storage::{Body, Storage, StorageFile};
 use std::path::PathBuf;
@@ -48,8 +48,24 @@ impl Place {
 pub(crate) struct Stored {
     pub append: Append,
     pub commit: Commit,
-    pub body_offset: u64,
-    pub body_bytes: usize,
+    /// Where the mentions begin, which the body follows.
+    tail_offset: u64,
+    tail_bytes: usize,
+}
+
+impl Stored {
+    /// How long the body is.
+    pub fn body_bytes(&self) -> usize {
+        self.tail_bytes - usize::from(self.append.mention_bytes)
+    }
+}
+
+/// A record whose fields were read, and where its tail lies.
+struct Parsed {
+    change: Change,
+    commit: Commit,
+    tail_offset: u64,
+    tail_bytes: usize,
 }
 
 /// A journal file that is open for reading, and for writing if it is the newest.
@@ -101,6 +117,25 @@ impl JournalFile {
 
     /// Reads the message whose record begins at `offset`.
     pub fn read(&self, offset: u64) -> Result<Stored> {
+        let Parsed { change, commit, tail_offset, tail_bytes } = self.record(offset)?;
+        match change {
+            Change::Append(append) if usize::from(append.mention_bytes) <= tail_bytes => {
+                Ok(Stored { append, commit, tail_offset, tail_bytes })
+            }
+            _ => Err(self.damaged(offset)),
+        }
+    }
+
+    /// The body of the edit whose record begins at `offset`.
+    pub fn edited_body(&self, offset: u64) -> Result<Body> {
+        let Parsed { change, tail_offset, tail_bytes, .. } = self.record(offset)?;
+        match change {
+            Change::Amend(amend) if !amend.recalls => self.bytes(tail_offset, tail_bytes),
+            _ => Err(self.damaged(offset)),
+        }
+    }
+
+    fn record(&self, offset: u64) -> Result<Parsed> {
         let end = self.end();
         if !(FRAMES_OFFSET..end).contains(&offset) {
             return Err(self.damaged(offset));
@@ -109,7 +144,7 @@ impl JournalFile {
         if let Some(bytes) = self.handle.mapped(offset, available) {
             return self.parse(offset, end, bytes);
         }
-        // Enough for any record's fields, so that only the body is read another time.
+        // Enough for any record's fields, so that only the tail is read another time.
         let mut bytes = [0; change::RECORD_BYTES_MAX];
         let bytes = &mut bytes[..available.min(change::RECORD_BYTES_MAX)];
         self.handle.read_at(offset, bytes).map_err(|error| Error::io("read", &self.path, error))?;
@@ -124,12 +159,26 @@ impl JournalFile {
 
     /// The body of a message, where it lies.
     pub fn body(&self, stored: &Stored) -> Result<Body> {
-        self.handle.body(stored.body_offset, stored.body_bytes).map_err(|error| Error::io("read", &self.path, error))
+        let mention_bytes = u64::from(stored.append.mention_bytes);
+        self.bytes(stored.tail_offset + mention_bytes, stored.body_bytes())
+    }
+
+    /// Whom a message mentions.
+    pub fn mentions(&self, stored: &Stored) -> Result<Vec<Mentioned>> {
+        if stored.append.mention_bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let bytes = self.bytes(stored.tail_offset, stored.append.mention_bytes.into())?;
+        change::decode_mentions(&bytes).ok_or_else(|| self.damaged(stored.tail_offset))
+    }
+
+    fn bytes(&self, offset: u64, length: usize) -> Result<Body> {
+        self.handle.body(offset, length).map_err(|error| Error::io("read", &self.path, error))
     }
 
     /// `bytes` begin with the record and hold at least its fields.
     #[inline]
-    fn parse(&self, offset: u64, end: u64, bytes: &[u8]) -> Result<Stored> {
+    fn parse(&self, offset: u64, end: u64, bytes: &[u8]) -> Result<Parsed> {
         let mut record = bytes;
         let length = change::decode_length(&mut record).ok_or_else(|| self.damaged(offset))?;
         let record_offset = offset + (bytes.len() - record.len()) as u64;
@@ -138,15 +187,12 @@ impl JournalFile {
         }
         let record = &record[..length.min(record.len())];
         let decoded = change::decode(record).ok_or_else(|| self.damaged(offset))?;
-        let Change::Append(append) = decoded.change else {
-            return Err(self.damaged(offset));
-        };
-        let fields = record.len() - decoded.body.len();
-        Ok(Stored {
-            append,
+        let fields = record.len() - decoded.tail.len();
+        Ok(Parsed {
+            change: decoded.change,
             commit: decoded.commit,
-            body_offset: record_offset + fields as u64,
-            body_bytes: length - fields,
+            tail_offset: record_offset + fields as u64,
+            tail_bytes: length - fields,
         })
     }
 

@@ -10,6 +10,7 @@ use super::live::{Files, LIVE_FILE_BYTES_MAX, LiveFile, OpenMark, encode_closing
 use super::prepare::{Spare, TMP_SUFFIX};
 use crate::change::{self, Change, Commit, RECORD_BYTES_MAX};
 use crate::error::{Error, ErrorKind, Result};
+use crate::limits::BODY_BYTES_LIMIT;
 use crate::storage::{Storage, StorageFile};
 use crate::varint::VARINT_BYTES_MAX;
 use std::sync::Arc;
@@ -17,15 +18,15 @@ use std::sync::Arc;
 /// Kept free at the end of every file, besides room for an open mark: a closing frame, a close mark.
 pub(crate) const TAIL_BYTES: u64 = (frame::frame_bytes(VARINT_BYTES_MAX) + frame::frame_bytes(0)) as u64;
 
-/// The most a change takes in a frame of its own, body and padding included.
-pub(crate) const fn change_bytes_max(body_bytes: usize) -> u64 {
-    (frame::frame_bytes(RECORD_BYTES_MAX + body_bytes)) as u64
+/// The most a change takes in a frame of its own, tail and padding included.
+pub(crate) const fn change_bytes_max(tail_bytes: usize) -> u64 {
+    (frame::frame_bytes(RECORD_BYTES_MAX + tail_bytes)) as u64
 }
 
 /// The most a batch may take: it must fit one frame behind what is already in it.
 pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
 
-const _: () = assert!(BATCH_BYTES_MAX + 2 * FRAME_BYTES_USUAL + (1 << 20) < frame::FRAME_PAYLOAD_MAX);
+const _: () = assert!(BATCH_BYTES_MAX + 2 * FRAME_BYTES_USUAL + BODY_BYTES_LIMIT < frame::FRAME_PAYLOAD_MAX);
 
 /// A frame is closed before it grows beyond this, unless a batch must stay together.
 const FRAME_BYTES_USUAL: usize = 256 << 10;
@@ -128,7 +129,7 @@ impl Writer {
 
     /// Puts a change into the frame being filled and says where it will lie. `joined` keeps it in one
     /// frame with the change before it. There is room: the sequencer reserved it.
-    pub fn push(&mut self, change: &Change, body: &[u8], commit: Commit, joined: bool) -> Place {
+    pub fn push(&mut self, change: &Change, tail: &[u8], commit: Commit, joined: bool) -> Place {
         if !joined && self.frame.as_ref().is_some_and(|frame| self.buffer.len() - frame.start > FRAME_BYTES_USUAL) {
             self.end_frame();
         }
@@ -137,7 +138,7 @@ impl Writer {
             self.frame = Some(OpenFrame { start: frame::begin(&mut self.buffer), first_version: commit.version });
         }
         let offset = self.current.end() + self.buffer.len() as u64;
-        change::encode(change, body, commit, &mut self.buffer);
+        change::encode(change, tail, commit, &mut self.buffer);
         self.last_version = commit.version;
         Place::new(self.current.id(), offset)
     }

@@ -3,173 +3,380 @@
 //! Never: reads an older value of a row to compute a new one, reads a message or a clock, or fails:
 //! every value it sets stands in the change. Applying a change again does nothing.
 
-use super::member::{Presence, Row};
+use super::State;
+use super::amended::Amendment;
+use super::member::{self, Person, Presence, Row};
+use super::roster::Seat;
 use super::timeline::{Head, Tip};
-use super::{Person, State};
-use crate::change::{Append, Change, Commit, CreateGroup, GroupSettings, Join, Leave, Mark};
-use crate::id::{Timeline, UserId};
+use crate::change::{
+    Amend, Append, Change, Clear, Commit, Flags, Forget, Hide, Join, Leave, Mark, RowKey, SetFlags, SetGroup,
+    SetMember, SetMetadata, decode_hides, decode_mentions,
+};
+use crate::id::{GroupId, NameKind, Timeline, UserId};
 use crate::journal::Place;
+use crate::settings::GroupSettings;
+use std::sync::Arc;
 
 impl State {
     /// Applies a change, whose record lies at `place`.
-    pub fn apply(&mut self, change: &Change, place: Place, commit: Commit) {
-        let Commit { version, time } = commit;
-        match change {
-            Change::Append(append) => self.apply_append(append, place, version, time),
-            Change::CreateGroup(create) => self.apply_create(create, version),
-            Change::Join(join) => self.apply_join(join, version, time),
-            Change::Leave(leave) => self.apply_leave(leave, version, time),
-            Change::Mark(mark) => self.apply_mark(mark, version, time),
-        }
-        if version > self.version {
-            self.version = version;
-            self.time = time;
-            self.commit_times.push(time);
-        }
-    }
-
-    /// Whether a change read from a journal can follow what is applied; if not, what it should be.
-    ///
-    /// The sequencer makes no other changes, so bytes that say otherwise are damaged, whatever their
-    /// checksum says.
-    pub fn admits(&self, change: &Change, commit: Commit) -> Result<(), &'static str> {
-        let Commit { version, time } = commit;
-        let expect = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
-        expect(version == self.version + 1, "the next version")?;
-        expect(time >= self.time, "a commit time that does not go back")?;
-        let tip = |timeline| self.head_of(timeline).map(|head| head.tip);
-        match change {
-            Change::Append(append) => {
-                let direct = matches!(append.timeline, Timeline::Direct(_));
-                let before = tip(append.timeline).or(direct.then(|| Tip::new(GroupSettings::default(), version)));
-                let before = before.ok_or("a message to a group that exists")?;
-                expect(append.seq == before.last + 1, "the next seq")?;
-                expect(append.ordinal == before.ordinal + u64::from(append.counts), "the next ordinal")?;
-                expect(append.timestamp > before.last_timestamp, "a later timestamp")?;
-                let own_last = self.row_of(append.sender, append.timeline).map_or(0, |row| row.own_last);
-                expect(append.own_previous == own_last, "the sender's message before")
-            }
-            Change::CreateGroup(create) => {
-                expect(tip(Timeline::Group(create.group)).is_none(), "a group that does not exist")
-            }
-            Change::Join(join) => {
-                let before = tip(Timeline::Group(join.group));
-                expect(before.is_none() == join.creates, "a join that creates its group if it is new")?;
-                let last = before.map_or((0, 0), |tip| (tip.last, tip.ordinal));
-                expect((join.joined_at, join.joined_ordinal) == last, "a join at the newest message")?;
-                expect(join.floor <= join.joined_at, "a floor below the join")?;
-                expect(join.floor_ordinal <= join.floor, "an ordinal not above its seq")
-            }
-            Change::Leave(leave) => {
-                let before = tip(Timeline::Group(leave.group)).ok_or("a group that exists")?;
-                let row = self.row_of(leave.user, Timeline::Group(leave.group)).copied();
-                expect(row.is_some_and(|row| row.presence == Presence::Member), "a member who leaves")?;
-                let ceiling = (leave.ceiling, leave.ceiling_ordinal, leave.ceiling_timestamp);
-                expect(ceiling == (before.last, before.ordinal, before.last_timestamp), "a leave at the newest message")
-            }
-            Change::Mark(mark) => {
-                let before = tip(mark.timeline).ok_or("a timeline that exists")?;
-                let row = self.row_of(mark.user, mark.timeline).copied();
-                expect(row.is_some_and(|row| row.presence != Presence::Outside), "a session that exists")?;
-                expect(mark.read <= before.last && mark.read_max <= before.last, "marks on messages that exist")?;
-                expect(mark.read_ordinal <= mark.read.min(before.ordinal), "an ordinal not above its seq")
-            }
-        }
-    }
-
-    fn apply_append(&mut self, append: &Append, place: Place, version: u64, time: u64) {
-        let Append { timeline, sender, seq, ordinal, .. } = *append;
-        let slot = self.slot_or_insert(timeline, GroupSettings::default(), version);
-        let head = &mut self.heads[slot as usize];
-        if seq <= head.tip.last {
+    pub fn apply(&mut self, change: &Change, tail: &[u8], place: Place, commit: Commit) {
+        if commit.version <= self.version {
             return;
         }
-        head.tip = Tip { last: seq, last_timestamp: append.timestamp, ordinal, version, time, ..head.tip };
+        match change {
+            Change::Append(append) => self.apply_append(append, tail, place, commit),
+            Change::Group(group) => self.apply_group(group, commit),
+            Change::Join(join) => self.apply_join(join, commit),
+            Change::Leave(leave) => self.apply_leave(leave, commit),
+            Change::Mark(mark) => self.apply_mark(mark, commit),
+            Change::Clear(clear) => self.apply_clear(clear, commit),
+            Change::Flags(SetFlags { row, flags }) => self.row_set(row, commit, |row| row.flags = *flags),
+            Change::Metadata(SetMetadata { row }) => self.apply_metadata(row, tail, commit),
+            Change::Hide(Hide { row }) => self.apply_hide(row, tail, commit),
+            Change::Member(member) => self.apply_member(member, tail, commit),
+            Change::Amend(amend) => self.apply_amend(amend, place, commit),
+            Change::GroupMetadata(change) => {
+                let head = self.news(change.group, commit);
+                head.metadata = (!tail.is_empty()).then(|| tail.into());
+            }
+            Change::Dissolve(dissolve) => {
+                let head = self.news(dissolve.group, commit);
+                head.tip.dissolved = true;
+                // Nothing of this can be seen any more.
+                (head.amended, head.alerts, head.metadata) = (None, None, None);
+                head.roster = Some(Box::default());
+            }
+            Change::AddUser(change) => self.person_mut(change.user).exists_since = commit.version,
+            Change::Name(name) => {
+                self.names.insert(name.kind, name.id, tail);
+                if name.appears {
+                    self.person_mut(UserId(name.id)).exists_since = commit.version;
+                }
+            }
+            Change::FreeName(name) => self.names.remove(name.kind, name.id, tail),
+            Change::Forget(forget) => self.apply_forget(forget, commit),
+            Change::RemoveUser(change) => {
+                self.person_mut(change.user).exists_since = 0;
+                if let Some(name) = self.names.name(NameKind::User, change.user.0).cloned() {
+                    self.names.remove(NameKind::User, change.user.0, &name);
+                }
+            }
+            Change::Settings(settings) => Arc::make_mut(&mut self.settings).push((commit.version, *settings)),
+            Change::Horizon(horizon) => self.horizon = horizon.version,
+        }
+        self.version = commit.version;
+        self.time = commit.time;
+        self.commit_times.push(commit.time);
+    }
+
+    fn apply_append(&mut self, append: &Append, tail: &[u8], place: Place, commit: Commit) {
+        let Commit { version, time } = commit;
+        let Append { timeline, sender, seq, ordinal, opens, .. } = *append;
+        let slot = self.slot_or_insert(timeline, GroupSettings::default(), version);
+        let head = &mut self.heads[slot as usize];
+        let timestamp = append.timestamp;
+        head.tip = Tip { last: seq, last_timestamp: timestamp, ordinal, version, time, opens: false, ..head.tip };
         head.places.push(place);
-        if let (Timeline::Direct(pair), 1) = (timeline, seq) {
-            for user in [pair.low(), pair.high()] {
-                self.row_or_insert(user, slot, || Row::member(slot, version, time));
+        if let Timeline::Broadcast(_) = timeline {
+            head.sent.push((version, ordinal));
+        }
+        if append.alerts != 0 {
+            let alerts = Arc::make_mut(head.alerts.get_or_insert_default());
+            kinds(append.alerts).for_each(|kind| alerts.0[kind].push(seq));
+        }
+        let moves_marks = append.counts && append.sender_present;
+        if moves_marks {
+            if let Some(side) = head.side_mut(sender) {
+                (side.read_max, side.delivered_max) = (seq, seq);
+            } else if let Some(seat) = head.roster.as_mut().and_then(|roster| roster.seat_mut(sender)) {
+                (seat.read_max, seat.delivered_max) = (seq, seq);
             }
         }
-        if append.counts {
-            let row = self.row_or_insert(sender, slot, || Row::outside(slot));
+        if let Some(pair) = timeline.ends() {
+            for (user, session, appears) in [
+                (pair.low(), opens.low_session, opens.low_appears),
+                (pair.high(), opens.high_session, opens.high_appears),
+            ] {
+                if appears {
+                    self.person_mut(user).exists_since = version;
+                }
+                if session {
+                    let row = self.row_or_insert(user, slot);
+                    *row = row.opened(seq - 1, version, time);
+                }
+            }
+        }
+        if opens.sender_appears {
+            self.person_mut(sender).exists_since = version;
+        }
+        if !sender.is_none() {
+            let row = self.row_or_insert(sender, slot);
             row.own_last = seq;
-            if append.sender_present {
+            if moves_marks {
                 row.read = seq;
                 row.read_ordinal = ordinal;
                 row.read_max = seq;
+                row.delivered_max = seq;
+                row.flags.marked_unread = false;
                 row.version = version;
                 row.time = time;
             }
         }
-        if !append.client_id.is_none() {
+        if append.mention_bytes > 0 {
+            let mentions = tail.get(..append.mention_bytes.into()).and_then(decode_mentions).unwrap_or_default();
+            for mentioned in mentions.iter().filter(|mentioned| mentioned.has_row) {
+                self.row_or_insert(mentioned.user, slot);
+                self.person_mut(mentioned.user).notes_mut(slot).1.mentions.push(seq);
+            }
+        }
+        let window = self.settings().dedup_window_micros();
+        if !append.client_id.is_none() && window > 0 {
             let hash = self.dedup.hash(timeline, sender, append.client_id);
-            self.dedup.insert(hash, slot, seq, time);
+            let window_max = self.dedup_window_max();
+            self.dedup.insert(hash, slot, seq, time, window_max);
         }
     }
 
-    fn apply_create(&mut self, create: &CreateGroup, version: u64) {
-        self.slot_or_insert(Timeline::Group(create.group), create.settings, version);
+    fn apply_group(&mut self, group: &SetGroup, commit: Commit) {
+        let slot = self.slot_or_insert(Timeline::Group(group.group), group.settings, commit.version);
+        self.heads[slot as usize].tip.settings = group.settings;
     }
 
-    fn apply_join(&mut self, join: &Join, version: u64, time: u64) {
+    fn apply_join(&mut self, join: &Join, commit: Commit) {
+        let Commit { version, time } = commit;
         let slot = self.slot_or_insert(Timeline::Group(join.group), GroupSettings::default(), version);
-        let row = self.row_or_insert(join.user, slot, || Row::outside(slot));
-        if row.version >= version {
-            return;
+        if join.appears {
+            self.person_mut(join.user).exists_since = version;
         }
+        let row = self.row_or_insert(join.user, slot);
+        // What was once read stays read for receipts, and own messages stay own.
         *row = Row {
             read: join.joined_at,
             read_ordinal: join.joined_ordinal,
-            // What was once read stays read for receipts, and own messages stay own.
-            read_max: row.read_max,
-            own_last: row.own_last,
             floor: join.floor,
             floor_ordinal: join.floor_ordinal,
-            joined_at: join.joined_at,
-            ..Row::member(slot, version, time)
+            role: 0,
+            ..row.opened(join.joined_at, version, time)
         };
+        let Row { read_max, delivered_max, has_notes, .. } = *row;
+        if has_notes {
+            let (_, notes) = self.person_mut(join.user).notes_mut(slot);
+            notes.data = None;
+            notes.forget_mentions(join.floor);
+        }
+        let seat = Seat { user: join.user, joined_at: join.joined_at, read_max, delivered_max };
+        self.heads[slot as usize].roster.get_or_insert_default().insert(seat);
     }
 
-    fn apply_leave(&mut self, leave: &Leave, version: u64, time: u64) {
-        let slot = self.slot_or_insert(Timeline::Group(leave.group), GroupSettings::default(), version);
-        let row = self.row_or_insert(leave.user, slot, || Row::outside(slot));
-        if row.version >= version {
-            return;
-        }
+    fn apply_leave(&mut self, leave: &Leave, commit: Commit) {
+        let slot = self.slot_or_insert(Timeline::Group(leave.group), GroupSettings::default(), commit.version);
+        let row = self.row_or_insert(leave.user, slot);
         row.presence = Presence::Left;
         row.ceiling = leave.ceiling;
         row.ceiling_ordinal = leave.ceiling_ordinal;
         row.ceiling_timestamp = leave.ceiling_timestamp;
-        row.version = version;
-        row.time = time;
+        row.role = 0;
+        row.version = commit.version;
+        row.time = commit.time;
+        if row.has_notes {
+            self.person_mut(leave.user).notes_mut(slot).1.data = None;
+        }
+        self.heads[slot as usize].roster.get_or_insert_default().remove(leave.user);
     }
 
-    fn apply_mark(&mut self, mark: &Mark, version: u64, time: u64) {
-        let slot = self.slot_or_insert(mark.timeline, GroupSettings::default(), version);
-        let row = self.row_or_insert(mark.user, slot, || Row::outside(slot));
-        if row.version >= version {
+    fn apply_mark(&mut self, mark: &Mark, commit: Commit) {
+        self.row_set(&mark.row, commit, |row| {
+            row.read = mark.read;
+            row.read_ordinal = mark.read_ordinal;
+            row.read_max = mark.read_max;
+            row.delivered_max = mark.delivered_max;
+            row.flags.marked_unread = mark.marked_unread;
+        });
+        if !mark.receipts {
             return;
         }
-        row.read = mark.read;
-        row.read_ordinal = mark.read_ordinal;
-        row.read_max = mark.read_max;
+        let Some(slot) = self.slot(mark.row.timeline) else { return };
+        let head = &mut self.heads[slot as usize];
+        if let Some(side) = head.side_mut(mark.row.user) {
+            side.read_max = mark.read_max;
+            side.delivered_max = mark.delivered_max;
+            side.version = commit.version;
+            side.time = commit.time;
+        } else if let Some(seat) = head.roster.as_mut().and_then(|roster| roster.seat_mut(mark.row.user)) {
+            seat.read_max = mark.read_max;
+            seat.delivered_max = mark.delivered_max;
+        }
+    }
+
+    fn apply_clear(&mut self, clear: &Clear, commit: Commit) {
+        self.row_set(&clear.row, commit, |row| {
+            row.floor = clear.floor;
+            row.floor_ordinal = clear.floor_ordinal;
+            row.cleared = clear.floor;
+            row.cleared_ordinal = clear.floor_ordinal;
+            if clear.removes {
+                row.removed_at = Some(clear.floor_ordinal);
+                row.flags = Flags { muted: row.flags.muted, ..Flags::default() };
+                row.has_metadata = false;
+            }
+        });
+        if let Some(notes) = self.notes_if_any(clear.row.user, clear.row.timeline) {
+            notes.forget_mentions(clear.floor);
+            if clear.removes {
+                notes.metadata = None;
+            }
+        }
+    }
+
+    fn apply_metadata(&mut self, key: &RowKey, metadata: &[u8], commit: Commit) {
+        self.row_set(key, commit, |row| row.has_metadata = !metadata.is_empty());
+        if let Some(slot) = self.slot(key.timeline) {
+            let (_, notes) = self.person_mut(key.user).notes_mut(slot);
+            notes.metadata = (!metadata.is_empty()).then(|| metadata.into());
+        }
+    }
+
+    fn apply_hide(&mut self, key: &RowKey, tail: &[u8], commit: Commit) {
+        let Commit { version, time } = commit;
+        self.row_set(key, commit, |_| ());
+        if let Some(slot) = self.slot(key.timeline) {
+            let (_, notes) = self.person_mut(key.user).notes_mut(slot);
+            for hidden in decode_hides(tail).unwrap_or_default() {
+                let crate::change::Hidden { seq, ordinal, counts, alerts } = hidden;
+                notes.hidden.entry(seq).or_insert(member::Hide { version, time, ordinal, counts, alerts });
+            }
+        }
+    }
+
+    fn apply_member(&mut self, member: &SetMember, tail: &[u8], commit: Commit) {
+        let key = RowKey { timeline: Timeline::Group(member.group), user: member.user, opening: None, appears: false };
+        self.row_set(&key, commit, |row| {
+            row.role = member.role.unwrap_or(row.role);
+            row.silenced_until = member.silenced_until.unwrap_or(row.silenced_until);
+        });
+        if let Some(slot) = self.slot(key.timeline).filter(|_| member.data) {
+            let (_, notes) = self.person_mut(member.user).notes_mut(slot);
+            notes.data = (!tail.is_empty()).then(|| tail.into());
+        }
+    }
+
+    fn apply_amend(&mut self, amend: &Amend, place: Place, commit: Commit) {
+        let Some(slot) = self.slot(amend.timeline) else { return };
+        let Commit { version, time } = commit;
+        let head = &mut self.heads[slot as usize];
+        head.tip.news_version = version;
+        head.tip.news_time = time;
+        let edit = (!amend.recalls).then_some(place);
+        let amendment = Amendment { version, time, by: amend.by, edit };
+        let counting = amend.counts.then_some(amend.ordinal);
+        head.amended.get_or_insert_default().insert(amend.seq, amendment, counting);
+        if let Some(alerts) = head.alerts.as_mut().filter(|_| amend.recalls && amend.alerts != 0) {
+            let alerts = Arc::make_mut(alerts);
+            for kind in kinds(amend.alerts) {
+                if let Ok(index) = alerts.0[kind].binary_search(&amend.seq) {
+                    alerts.0[kind].remove(index);
+                }
+            }
+        }
+    }
+
+    fn apply_forget(&mut self, forget: &Forget, commit: Commit) {
+        let Some(slot) = self.slot(forget.timeline) else { return };
+        let row = self.row_or_insert(forget.user, slot);
+        let Row { read_max, delivered_max, own_last, silenced_until, .. } = *row;
+        *row = Row {
+            presence: Presence::Gone,
+            floor: forget.floor,
+            floor_ordinal: forget.floor_ordinal,
+            cleared: forget.floor,
+            cleared_ordinal: forget.floor_ordinal,
+            version: commit.version,
+            time: commit.time,
+            // What others were told stays told, what was said stays said, and who may not speak may not.
+            read_max,
+            delivered_max,
+            own_last,
+            silenced_until,
+            ..Row::outside(slot)
+        };
+        self.person_mut(forget.user).drop_notes(slot);
+        let head = &mut self.heads[slot as usize];
+        head.tip.opens = true;
+        if let Some(roster) = &mut head.roster {
+            roster.remove(forget.user);
+        }
+    }
+
+    /// Sets a row's own values, opening the session first if the change does.
+    fn row_set(&mut self, key: &RowKey, commit: Commit, set: impl FnOnce(&mut Row)) {
+        let Commit { version, time } = commit;
+        let slot = self.slot_or_insert(key.timeline, GroupSettings::default(), version);
+        if key.appears {
+            self.person_mut(key.user).exists_since = version;
+        }
+        let row = self.row_or_insert(key.user, slot);
+        if let Some(opening) = key.opening {
+            let (floor, floor_ordinal) = (opening.floor, opening.floor_ordinal);
+            *row = match key.timeline {
+                Timeline::Broadcast(_) => Row::of_broadcast(slot, floor, floor_ordinal),
+                _ => Row { floor, floor_ordinal, ..row.opened(floor, version, time) },
+            };
+        }
+        set(row);
         row.version = version;
         row.time = time;
+        if let (Some(opening), Timeline::Broadcast(_)) = (key.opening, key.timeline) {
+            let seat = Seat { user: key.user, joined_at: opening.floor, read_max: 0, delivered_max: 0 };
+            self.heads[slot as usize].roster.get_or_insert_default().insert(seat);
+        }
+    }
+
+    /// The head of a group about which there is news for all who are in it.
+    fn news(&mut self, group: GroupId, commit: Commit) -> &mut Head {
+        let slot = self.slot_or_insert(Timeline::Group(group), GroupSettings::default(), commit.version);
+        let head = &mut self.heads[slot as usize];
+        head.tip.news_version = commit.version;
+        head.tip.news_time = commit.time;
+        head
     }
 
     fn slot_or_insert(&mut self, timeline: Timeline, settings: GroupSettings, version: u64) -> u32 {
-        *self.slots.entry(timeline).or_insert_with(|| {
-            self.heads.push(Head { timeline, tip: Tip::new(settings, version), places: Vec::new() });
-            (self.heads.len() - 1) as u32
-        })
+        if let Some(slot) = self.slots.get(&timeline) {
+            return *slot;
+        }
+        let slot = self.heads.len() as u32;
+        self.slots.insert(timeline, slot);
+        self.heads.push(Head::new(timeline, Tip::new(settings, version)));
+        if let Some(source) = timeline.source() {
+            let is_broadcast = matches!(timeline, Timeline::Broadcast(_));
+            self.sources.insert(source, is_broadcast);
+            if is_broadcast {
+                self.broadcasts.push(slot);
+            }
+        }
+        slot
     }
 
-    fn row_or_insert(&mut self, user: UserId, slot: u32, make: impl FnOnce() -> Row) -> &mut Row {
+    fn person_mut(&mut self, user: UserId) -> &mut Person {
         let index = *self.users.entry(user).or_insert_with(|| {
             self.people.push(Person::default());
             (self.people.len() - 1) as u32
         });
-        self.people[index as usize].row_or_insert(slot, make)
+        &mut self.people[index as usize]
     }
+
+    fn row_or_insert(&mut self, user: UserId, slot: u32) -> &mut Row {
+        self.person_mut(user).row_or_insert(slot, || Row::outside(slot))
+    }
+
+    fn notes_if_any(&mut self, user: UserId, timeline: Timeline) -> Option<&mut member::Notes> {
+        let slot = self.slot(timeline)?;
+        let has_notes = self.row(user, slot).is_some_and(|row| row.has_notes);
+        has_notes.then(|| self.person_mut(user).notes_mut(slot).1)
+    }
+}
+
+/// The kinds of alert in a set.
+pub(crate) fn kinds(alerts: u8) -> impl Iterator<Item = usize> {
+    (0..8).filter(move |kind| alerts >> kind & 1 == 1)
 }

@@ -1,9 +1,8 @@
 //! Which client ids are taken: a hash of each, and the message it belongs to.
-//! Owns: the table and its forgetting. May touch: `limits`.
+//! Owns: the table and its forgetting. May touch: `id`.
 //! Never: says that an id *is* taken; it names messages that may have it, and whoever asks reads them.
 
 use crate::id::{ClientId, Timeline, UserId};
-use crate::limits::DEDUP_WINDOW_MICROS;
 use ahash::RandomState;
 use hashbrown::HashTable;
 
@@ -38,12 +37,13 @@ impl Dedup {
         self.hasher.hash_one((timeline, sender, id))
     }
 
-    /// Notes a message. `time` is its commit time, the newest there is.
-    pub fn insert(&mut self, hash: u64, slot: u32, seq: u64, time: u64) {
+    /// Notes a message. `time` is its commit time, the newest there is; `window` the longest for which an
+    /// id was ever taken.
+    pub fn insert(&mut self, hash: u64, slot: u32, seq: u64, time: u64, window: u64) {
         let shard = &mut self.shards[shard_of(hash)];
         if shard.len() == shard.capacity() {
             // Before growing, forget what is outside the window; seconds are rounded to its favour.
-            let oldest = time.saturating_sub(DEDUP_WINDOW_MICROS) / MICROS_PER_SECOND;
+            let oldest = time.saturating_sub(window) / MICROS_PER_SECOND;
             shard.retain(|entry| u64::from(entry.seconds) >= oldest);
         }
         let seconds = u32::try_from(time / MICROS_PER_SECOND).unwrap_or(u32::MAX);
@@ -68,6 +68,7 @@ fn shard_of(hash: u64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::DEDUP_WINDOW_MICROS;
 
     #[test]
     fn forgets_only_what_is_outside_the_window() {
@@ -77,7 +78,7 @@ mod tests {
         let hash = |dedup: &Dedup, id: u64| dedup.hash(timeline, UserId(1), ClientId(id.into()));
         for id in 1..=40_000u64 {
             let key = hash(&dedup, id);
-            dedup.insert(key, 3, id, id * day / 1_000);
+            dedup.insert(key, 3, id, id * day / 1_000, DEDUP_WINDOW_MICROS);
         }
         for id in 33_001..=40_000 {
             assert_eq!(dedup.candidates(hash(&dedup, id), 3), [id]);

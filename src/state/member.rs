@@ -1,9 +1,12 @@
 //! What is kept per user and timeline, and how a user's rows are found.
-//! Owns: `Row`, `Person`. May touch: nothing.
+//! Owns: `Row`, `Notes`, `Person`. May touch: `timeline` (a head's tip), `change`.
 //! Never: looks at a message or at another user.
 
+use super::timeline::Tip;
+use crate::change::Flags;
 use ahash::RandomState;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// Whether a user has the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +15,8 @@ pub(crate) enum Presence {
     Outside,
     Member,
     Left,
+    /// It was removed as a user; the floor is kept, and a tombstone.
+    Gone,
 }
 
 /// A session's row. Ordinals count the counting messages up to and with a seq.
@@ -21,14 +26,28 @@ pub(crate) struct Row {
     /// has none.
     pub slot: u32,
     pub presence: Presence,
+    pub flags: Flags,
+    /// The session was removed when so many messages counted; more of them bring it back.
+    pub removed_at: Option<u64>,
+    /// There is something in the user's notes about it.
+    pub has_notes: bool,
+    pub has_metadata: bool,
+    pub role: u8,
+    /// Version and commit time of the row's newest change that its user sees.
+    pub version: u64,
+    pub time: u64,
     /// The badge's mark.
     pub read: u64,
     pub read_ordinal: u64,
-    /// The highest mark there ever was.
+    /// The highest marks there ever were.
     pub read_max: u64,
+    pub delivered_max: u64,
     /// Nothing at or below it is visible.
     pub floor: u64,
     pub floor_ordinal: u64,
+    /// The highest floor that the user itself asked for.
+    pub cleared: u64,
+    pub cleared_ordinal: u64,
     /// Nothing above it is visible, once the member left.
     pub ceiling: u64,
     pub ceiling_ordinal: u64,
@@ -37,11 +56,10 @@ pub(crate) struct Row {
     pub joined_at: u64,
     pub joined_time: u64,
     pub joined_version: u64,
-    /// The newest counting message of this user.
+    /// The newest message of this user.
     pub own_last: u64,
-    /// Version and commit time of the row's newest change that its user sees.
-    pub version: u64,
-    pub time: u64,
+    /// It may not send before this time.
+    pub silenced_until: u64,
 }
 
 impl Row {
@@ -49,11 +67,21 @@ impl Row {
         Row {
             slot,
             presence: Presence::Outside,
+            flags: Flags::default(),
+            removed_at: None,
+            has_notes: false,
+            has_metadata: false,
+            role: 0,
+            version: 0,
+            time: 0,
             read: 0,
             read_ordinal: 0,
             read_max: 0,
+            delivered_max: 0,
             floor: 0,
             floor_ordinal: 0,
+            cleared: 0,
+            cleared_ordinal: 0,
             ceiling: 0,
             ceiling_ordinal: 0,
             ceiling_timestamp: 0,
@@ -61,21 +89,53 @@ impl Row {
             joined_time: 0,
             joined_version: 0,
             own_last: 0,
-            version: 0,
-            time: 0,
+            silenced_until: 0,
         }
     }
 
-    /// A session that a change brought about.
-    pub fn member(slot: u32, version: u64, time: u64) -> Row {
+    /// The same, as a session that a change brought about when the timeline ended at `last`.
+    pub fn opened(self, last: u64, version: u64, time: u64) -> Row {
         Row {
             presence: Presence::Member,
+            joined_at: last,
             joined_time: time,
             joined_version: version,
+            removed_at: None,
             version,
             time,
-            ..Row::outside(slot)
+            ..self
         }
+    }
+
+    /// A broadcast's session of a user who saw nothing of it up to `floor`. It was there before any
+    /// change of its own.
+    pub fn of_broadcast(slot: u32, floor: u64, floor_ordinal: u64) -> Row {
+        Row { presence: Presence::Member, floor, floor_ordinal, joined_at: floor, ..Row::outside(slot) }
+    }
+
+    /// Whether the user has the session, or had it until it was removed or left.
+    pub fn is_session(&self) -> bool {
+        matches!(self.presence, Presence::Member | Presence::Left)
+    }
+
+    /// Whether the user is in the timeline now.
+    pub fn is_present(&self) -> bool {
+        self.presence == Presence::Member
+    }
+
+    /// Whether the session was removed, and nothing that counts came since.
+    pub fn is_removed(&self, tip: &Tip) -> bool {
+        self.removed_at.is_some_and(|removed_at| self.end_ordinal(tip) <= removed_at)
+    }
+
+    /// Whether all that is left of it is that it is not there.
+    pub fn is_tombstone(&self, tip: &Tip) -> bool {
+        tip.dissolved || self.presence == Presence::Gone || self.is_removed(tip)
+    }
+
+    /// Nothing at or below it is visible.
+    pub fn floor(&self, tip: &Tip) -> u64 {
+        self.floor.max(tip.trim())
     }
 
     /// The read mark as it is reported: the floor is as good as read.
@@ -92,9 +152,47 @@ impl Row {
     pub fn end(&self, last: u64) -> u64 {
         match self.presence {
             Presence::Left => self.ceiling,
-            Presence::Member | Presence::Outside => last,
+            Presence::Member | Presence::Outside | Presence::Gone => last,
         }
     }
+
+    /// How many messages count up to and with the end.
+    pub fn end_ordinal(&self, tip: &Tip) -> u64 {
+        match self.presence {
+            Presence::Left => self.ceiling_ordinal,
+            Presence::Member | Presence::Outside | Presence::Gone => tip.ordinal,
+        }
+    }
+}
+
+/// What few sessions have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    /// Messages that mention the user, ascending, above the floor.
+    pub mentions: Vec<u64>,
+    /// Messages that the user hid, by seq.
+    pub hidden: BTreeMap<u64, Hide>,
+    pub metadata: Option<Arc<[u8]>>,
+    /// What the server keeps with the member.
+    pub data: Option<Arc<[u8]>>,
+}
+
+impl Notes {
+    /// Mentions at or below the floor are passed for good.
+    pub fn forget_mentions(&mut self, floor: u64) {
+        self.mentions.drain(..self.mentions.partition_point(|seq| *seq <= floor));
+    }
+}
+
+/// A message that its reader hid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hide {
+    pub version: u64,
+    pub time: u64,
+    pub ordinal: u64,
+    /// It counts, and the reader did not send it.
+    pub counts: bool,
+    pub alerts: u8,
 }
 
 /// So many of a user's sessions are found by looking through their slots, which fit a cache line; the
@@ -104,10 +202,14 @@ const SLOTS_LINEAR: usize = 14;
 /// A user with its rows.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Person {
+    /// The version at which the user came to exist; 0 for one who does not, or not any more.
+    pub exists_since: u64,
     pub rows: Vec<Row>,
     /// The slots of the first rows, apart from them: a row is two cache lines.
     first_slots: [u32; SLOTS_LINEAR],
     further: HashMap<u32, u32, RandomState>,
+    /// By slot.
+    notes: HashMap<u32, Box<Notes>, RandomState>,
 }
 
 impl Person {
@@ -129,6 +231,24 @@ impl Person {
             index
         });
         &mut self.rows[index]
+    }
+
+    /// What the user has in the session at `slot` that few have.
+    pub fn notes(&self, row: &Row) -> Option<&Notes> {
+        if row.has_notes { self.notes.get(&row.slot).map(|notes| &**notes) } else { None }
+    }
+
+    /// The same, to write in; there is a row.
+    pub fn notes_mut(&mut self, slot: u32) -> (&mut Row, &mut Notes) {
+        let index = self.index(slot).expect("notes belong to a row");
+        let row = &mut self.rows[index];
+        row.has_notes = true;
+        (row, self.notes.entry(slot).or_default())
+    }
+
+    /// Lets go of all that [`Person::notes`] has about a session, whose row says so already.
+    pub fn drop_notes(&mut self, slot: u32) {
+        self.notes.remove(&slot);
     }
 
     fn index(&self, slot: u32) -> Option<usize> {

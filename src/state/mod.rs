@@ -1,10 +1,17 @@
 //! The state of a store in memory: what the journal says, applied.
-//! Owns: heads, rows, dedup, the commit times. May touch: `change`, `journal` (places and files).
+//! Owns: heads, rows, dedup, names, the commit times. May touch: `change`, `settings`, `journal` (places
+//! and files).
 //! Never: does I/O or reads a clock; it is a pure function of the changes.
+
+mod amended;
+
+mod roster;
 
 mod timeline;
 
 mod member;
+
+mod names;
 
 mod dedup;
 
@@ -12,26 +19,32 @@ mod commit_times;
 
 mod apply;
 
+mod admit;
+
 mod overlay;
 
 mod sequence;
 
-pub(crate) use member::{Presence, Row};
-use overlay::Overlay;
+pub(crate) use amended::{Amendment, Recalled};
+pub(crate) use apply::kinds;
+pub(crate) use member::{Hide, Notes, Presence, Row};
 pub(crate) use overlay::Taken;
+pub(crate) use roster::Seat;
 pub(crate) use sequence::{
-    Answer, Decided, Known, MarkPlan, PreparedAppend, Sequenced, Sequencer, Stale, UnreadPlan, append_bytes_max,
-    is_within_window, join_bytes_max,
+    AmendFound, AmendPlan, Answer, ClearPlan, Decided, FlagsPlan, HidePlan, Known, MarkPlan, PreparedAppend, Sequenced,
+    Sequencer, Stale, UnreadPlan, append_bytes_max, change_bytes_max, is_within_window, join_bytes_max,
 };
-pub use sequence::{Appended, Effect, Joined, Outcome};
-pub(crate) use timeline::{Head, Tip};
+pub use sequence::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
+pub(crate) use timeline::{Alerts, Head, Tip};
 
-use crate::id::{ClientId, Timeline, UserId};
+use crate::id::{ClientId, Peer, Source, Timeline, UserId};
 use crate::journal::FileTable;
+use crate::settings::Settings;
 use ahash::RandomState;
 use commit_times::CommitTimes;
 use dedup::Dedup;
 use member::Person;
+use names::Names;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -41,6 +54,8 @@ pub(crate) struct State {
     /// The newest version, and its commit time.
     pub version: u64,
     pub time: u64,
+    /// What was removed up to this version may be forgotten.
+    pub horizon: u64,
     pub files: Arc<FileTable>,
     slots: HashMap<Timeline, u32, RandomState>,
     heads: Vec<Head>,
@@ -48,6 +63,13 @@ pub(crate) struct State {
     people: Vec<Person>,
     dedup: Dedup,
     commit_times: CommitTimes,
+    names: Names,
+    /// Whether a source sends a broadcast, or to inboxes.
+    sources: HashMap<Source, bool, RandomState>,
+    /// The slots of all broadcasts.
+    broadcasts: Vec<u32>,
+    /// The settings there were, each with the version that set it.
+    settings: Arc<Vec<(u64, Settings)>>,
 }
 
 impl State {
@@ -55,6 +77,7 @@ impl State {
         State {
             version: 0,
             time: 0,
+            horizon: 0,
             files: Arc::default(),
             slots: HashMap::default(),
             heads: Vec::new(),
@@ -62,7 +85,33 @@ impl State {
             people: Vec::new(),
             dedup: Dedup::new(),
             commit_times: CommitTimes::default(),
+            names: Names::default(),
+            sources: HashMap::default(),
+            broadcasts: Vec::new(),
+            settings: Arc::default(),
         }
+    }
+
+    /// The timeline that `user` calls `peer`. What a source is shows with its first message.
+    pub fn timeline(&self, user: UserId, peer: Peer) -> Option<Timeline> {
+        let source = match peer {
+            Peer::User(other) => return Some(Timeline::direct(user, other)),
+            Peer::Group(group) => return Some(Timeline::Group(group)),
+            Peer::System(system) => Source::System(system),
+            Peer::Business(business) => Source::Business(business),
+        };
+        let is_broadcast = *self.sources.get(&source)?;
+        Some(if is_broadcast { Timeline::Broadcast(source) } else { Timeline::Inbox(source, user) })
+    }
+
+    /// Whether a source sends a broadcast; `None` if it has sent nothing.
+    pub fn is_broadcast(&self, source: Source) -> Option<bool> {
+        self.sources.get(&source).copied()
+    }
+
+    /// The slots of all broadcasts.
+    pub fn broadcasts(&self) -> &[u32] {
+        &self.broadcasts
     }
 
     pub fn slot(&self, timeline: Timeline) -> Option<u32> {
@@ -96,9 +145,66 @@ impl State {
         self.row(user, self.slot(timeline)?)
     }
 
-    /// Every user who has a row.
+    /// The row of a session, also one that a broadcast gives without a row of its own.
+    pub fn session(&self, user: UserId, slot: u32) -> Option<Row> {
+        let person = self.person(user)?;
+        match person.row(slot) {
+            Some(row) if row.presence == Presence::Gone => {
+                self.broadcast_session(person, slot).filter(|session| session.floor < self.head(slot).tip.last)
+            }
+            Some(row) => row.is_session().then_some(*row),
+            None => self.broadcast_session(person, slot),
+        }
+    }
+
+    /// What a broadcast shows to a user who has no row there: what was sent since it exists.
+    fn broadcast_session(&self, person: &Person, slot: u32) -> Option<Row> {
+        let head = self.head(slot);
+        let is_broadcast = matches!(head.timeline, Timeline::Broadcast(_));
+        if !is_broadcast || person.exists_since == 0 {
+            return None;
+        }
+        let (floor, floor_ordinal) = head.sent_before(person.exists_since);
+        (floor < head.tip.last).then(|| Row::of_broadcast(slot, floor, floor_ordinal))
+    }
+
+    /// What the user has in a session that few have.
+    pub fn notes(&self, user: UserId, row: &Row) -> Option<&Notes> {
+        if row.has_notes { self.person(user)?.notes(row) } else { None }
+    }
+
+    /// The version since which the user exists; 0 if it does not.
+    pub fn exists_since(&self, user: UserId) -> u64 {
+        self.person(user).map_or(0, |person| person.exists_since)
+    }
+
+    /// Everyone who ever had a row, a name or existed.
     pub fn users(&self) -> impl Iterator<Item = UserId> + '_ {
         self.users.keys().copied()
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Settings {
+        self.settings.last().map_or_else(Settings::default, |(_, settings)| *settings)
+    }
+
+    /// All settings there were, each with the version that set it.
+    pub fn settings_log(&self) -> &Arc<Vec<(u64, Settings)>> {
+        &self.settings
+    }
+
+    /// For how long the client id of the message with this version is taken, in microseconds.
+    pub fn dedup_window(&self, version: u64) -> u64 {
+        dedup_window(&self.settings, version)
+    }
+
+    fn dedup_window_max(&self) -> u64 {
+        let windows = self.settings.iter().map(|(_, settings)| settings.dedup_window_micros());
+        windows.fold(Settings::default().dedup_window_micros(), u64::max)
     }
 
     /// What stands for a client id in this process.
@@ -116,7 +222,19 @@ impl State {
         self.commit_times.first_at(time)
     }
 
+    /// The newest version committed at or before `time`; 0 if there is none.
+    pub fn last_version_at(&self, time: u64) -> u64 {
+        self.commit_times.first_at(time + 1).map_or(self.version, |after| after - 1)
+    }
+
     fn person(&self, user: UserId) -> Option<&Person> {
         self.users.get(&user).map(|index| &self.people[*index as usize])
     }
+}
+
+/// For how long the client id of the message with this version is taken: as the settings said then.
+pub(crate) fn dedup_window(log: &[(u64, Settings)], version: u64) -> u64 {
+    let before = log.partition_point(|(set, _)| *set < version);
+    let settings = before.checked_sub(1).map_or_else(Settings::default, |index| log[index].1);
+    settings.dedup_window_micros()
 }

@@ -2,8 +2,8 @@
 //! Owns: those values, and undoing them when a batch is refused. May touch: `state`.
 //! Never: outlives the publication of what it holds.
 
-use super::{Presence, Row, State, Tip};
-use crate::id::{ClientId, Timeline, UserId};
+use super::{Row, State, Tip};
+use crate::id::{ClientId, GroupId, NameKind, Source, Timeline, UserId};
 use ahash::RandomState;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -15,8 +15,23 @@ pub(crate) struct Taken {
     pub timestamp: u64,
     pub version: u64,
     pub time: u64,
+    /// For how long it is taken, in microseconds.
+    pub window: u64,
     pub kind: u16,
     pub body_digest: u128,
+}
+
+/// A thing that changes so seldom that its pending value is not kept: who wants to change it again waits
+/// until the first change is published.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Busy {
+    /// What became of a message.
+    Message(Timeline, u64),
+    /// What a user noted about a session, or the server about a member.
+    Notes(Timeline, UserId),
+    /// A group's metadata.
+    Group(GroupId),
+    Name(NameKind, Vec<u8>),
 }
 
 /// A map with room for a bulk join would make every later clearing slow.
@@ -31,6 +46,11 @@ pub(crate) struct Overlay {
     tips: Rows<Timeline, Tip>,
     rows: Rows<(Timeline, UserId), Row>,
     taken: Rows<(Timeline, UserId, ClientId), Taken>,
+    /// The version since which users exist; 0 for those removed.
+    existing: Rows<UserId, u64>,
+    /// Whether new sources send a broadcast.
+    sources: Rows<Source, bool>,
+    busy: Rows<Busy, ()>,
     /// What to put back if the batch is refused; empty outside of batches.
     undo: Vec<Undo>,
     in_batch: bool,
@@ -41,6 +61,8 @@ enum Undo {
     Tip(Timeline, Option<(u64, Tip)>),
     Row((Timeline, UserId), Option<(u64, Row)>),
     Taken((Timeline, UserId, ClientId), Option<(u64, Taken)>),
+    Existing(UserId, Option<(u64, u64)>),
+    Source(Source, Option<(u64, bool)>),
 }
 
 impl Overlay {
@@ -93,6 +115,64 @@ impl Overlay {
         }
     }
 
+    /// The newest version that anything pending has; 0 if nothing is.
+    pub fn newest(&self) -> u64 {
+        self.newest
+    }
+
+    /// The version since which a user exists by what is pending.
+    pub fn exists_since(&self, user: UserId) -> Option<u64> {
+        self.existing.get(&user).map(|(_, since)| *since)
+    }
+
+    pub fn set_exists_since(&mut self, user: UserId, since: u64, version: u64) {
+        self.newest = version;
+        let before = self.existing.insert(user, (version, since));
+        if self.in_batch {
+            self.undo.push(Undo::Existing(user, before));
+        }
+    }
+
+    /// What a pending first message made of a source.
+    pub fn is_broadcast(&self, source: Source) -> Option<bool> {
+        self.sources.get(&source).map(|(_, is_broadcast)| *is_broadcast)
+    }
+
+    /// How many sources of broadcasts are pending.
+    pub fn broadcasts(&self) -> usize {
+        self.sources.values().filter(|(_, is_broadcast)| *is_broadcast).count()
+    }
+
+    pub fn set_source(&mut self, source: Source, is_broadcast: bool, version: u64) {
+        self.newest = version;
+        let before = self.sources.insert(source, (version, is_broadcast));
+        if self.in_batch {
+            self.undo.push(Undo::Source(source, before));
+        }
+    }
+
+    /// The pending change of a thing whose value is not kept here.
+    pub fn busy(&self, thing: &Busy) -> Option<u64> {
+        if self.busy.is_empty() { None } else { self.busy.get(thing).map(|(version, ())| *version) }
+    }
+
+    /// The newest pending change of any name.
+    pub fn busy_name(&self) -> Option<u64> {
+        let names = self.busy.iter().filter(|(thing, _)| matches!(thing, Busy::Name(..)));
+        names.map(|(_, (version, ()))| *version).max()
+    }
+
+    pub fn set_busy(&mut self, thing: Busy, version: u64) {
+        assert!(!self.in_batch, "messages keep their values");
+        self.newest = version;
+        self.busy.insert(thing, (version, ()));
+    }
+
+    /// Whether a user has a session by what is pending.
+    pub fn has_session(&self, user: UserId) -> bool {
+        self.rows.iter().any(|((_, owner), (_, row))| *owner == user && row.is_session())
+    }
+
     /// From here on everything can be undone.
     pub fn begin_batch(&mut self) {
         self.in_batch = true;
@@ -112,6 +192,8 @@ impl Overlay {
                 Undo::Tip(key, before) => put_back(&mut self.tips, key, before),
                 Undo::Row(key, before) => put_back(&mut self.rows, key, before),
                 Undo::Taken(key, before) => put_back(&mut self.taken, key, before),
+                Undo::Existing(key, before) => put_back(&mut self.existing, key, before),
+                Undo::Source(key, before) => put_back(&mut self.sources, key, before),
             }
         }
     }
@@ -123,18 +205,17 @@ impl Overlay {
             clear(&mut self.tips);
             clear(&mut self.rows);
             clear(&mut self.taken);
+            clear(&mut self.existing);
+            clear(&mut self.sources);
+            clear(&mut self.busy);
         } else {
             self.tips.retain(|_, (pending, _)| *pending > version);
             self.rows.retain(|_, (pending, _)| *pending > version);
             self.taken.retain(|_, (pending, _)| *pending > version);
+            self.existing.retain(|_, (pending, _)| *pending > version);
+            self.sources.retain(|_, (pending, _)| *pending > version);
+            self.busy.retain(|_, (pending, ())| *pending > version);
         }
-    }
-}
-
-impl Row {
-    /// Whether the user is a member now.
-    pub fn is_present(&self) -> bool {
-        self.presence == Presence::Member
     }
 }
 

@@ -1,10 +1,13 @@
 //! What is kept per timeline: its head, and where its messages lie.
-//! Owns: `Head`. May touch: `change`, `journal` (places only).
+//! Owns: `Head`, `Tip`. May touch: `amended`, `roster`, `settings`, `journal` (places only).
 //! Never: reads a message.
 
-use crate::change::GroupSettings;
-use crate::id::Timeline;
+use super::amended::AmendedMessages;
+use super::roster::Roster;
+use crate::id::{Timeline, UserId};
 use crate::journal::Place;
+use crate::settings::GroupSettings;
+use std::sync::Arc;
 
 /// The head of a timeline.
 #[derive(Clone, Debug)]
@@ -13,6 +16,18 @@ pub(crate) struct Head {
     pub tip: Tip,
     /// Where message `seq` lies, at `seq - 1`.
     pub places: Vec<Place>,
+    /// Of a direct timeline: how far each of the two got, the one with the lower id first.
+    pub sides: [Side; 2],
+    /// What was recalled or edited; `None` while nothing was.
+    pub amended: Option<Box<AmendedMessages>>,
+    /// Which messages alert; `None` while none does.
+    pub alerts: Option<Arc<Alerts>>,
+    /// Of a group its members, of a broadcast those who have a row.
+    pub roster: Option<Box<Roster>>,
+    /// Of a group: what the server noted about it.
+    pub metadata: Option<Arc<[u8]>>,
+    /// Of a broadcast: version and ordinal of each message, to find what a user may see.
+    pub sent: Vec<(u64, u64)>,
 }
 
 /// The newest end of a timeline.
@@ -26,22 +41,102 @@ pub(crate) struct Tip {
     /// Version and commit time of the newest message.
     pub version: u64,
     pub time: u64,
+    /// Version and commit time of the newest change that is no message and that all who are in it see: an
+    /// amendment, metadata, the end of the group.
+    pub news_version: u64,
+    pub news_time: u64,
     /// The version at which the timeline came to be.
     pub created: u64,
-    /// Of a group; of no meaning in direct timelines.
+    /// Of a group; of no meaning elsewhere.
     pub settings: GroupSettings,
+    /// The group is no more, and everything up to `last` is trimmed.
+    pub dissolved: bool,
+    /// Someone who had the session from its first message on has it no more: the next message opens it
+    /// again. True also while there is no message.
+    pub opens: bool,
 }
+
+/// How far one of two users got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Side {
+    pub read_max: u64,
+    pub delivered_max: u64,
+    /// Version and commit time of the newest change of these that was no message.
+    pub version: u64,
+    pub time: u64,
+}
+
+/// Which messages alert, per kind, ascending; recalled ones are taken out.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Alerts(pub [Vec<u64>; 8]);
 
 impl Tip {
     /// A timeline without messages, made by the change with this version.
     pub fn new(settings: GroupSettings, created: u64) -> Tip {
-        Tip { last: 0, last_timestamp: 0, ordinal: 0, version: 0, time: 0, created, settings }
+        Tip {
+            last: 0,
+            last_timestamp: 0,
+            ordinal: 0,
+            version: 0,
+            time: 0,
+            news_version: 0,
+            news_time: 0,
+            created,
+            settings,
+            dissolved: false,
+            opens: true,
+        }
+    }
+
+    /// Everything at or below it is gone.
+    pub fn trim(&self) -> u64 {
+        if self.dissolved { self.last } else { 0 }
     }
 }
 
 impl Head {
+    pub fn new(timeline: Timeline, tip: Tip) -> Head {
+        let roster = match timeline {
+            Timeline::Group(_) | Timeline::Broadcast(_) => Some(Box::default()),
+            Timeline::Direct(_) | Timeline::Inbox(..) => None,
+        };
+        Head {
+            timeline,
+            tip,
+            places: Vec::new(),
+            sides: [Side::default(); 2],
+            amended: None,
+            alerts: None,
+            roster,
+            metadata: None,
+            sent: Vec::new(),
+        }
+    }
+
     pub fn place(&self, seq: u64) -> Option<Place> {
         let index = usize::try_from(seq.checked_sub(1)?).ok()?;
         self.places.get(index).copied()
+    }
+
+    /// How far the other one of a direct timeline got; `None` where there is no other.
+    pub fn other_side(&self, user: UserId) -> Option<&Side> {
+        match self.timeline {
+            Timeline::Direct(pair) if pair.low() != pair.high() => Some(&self.sides[usize::from(pair.low() == user)]),
+            _ => None,
+        }
+    }
+
+    /// How far this user got in a direct timeline.
+    pub fn side_mut(&mut self, user: UserId) -> Option<&mut Side> {
+        match self.timeline {
+            Timeline::Direct(pair) => Some(&mut self.sides[usize::from(pair.low() != user)]),
+            _ => None,
+        }
+    }
+
+    /// The part of a broadcast that was there before the version: seq and ordinal of its last message.
+    pub fn sent_before(&self, version: u64) -> (u64, u64) {
+        let seq = self.sent.partition_point(|(sent, _)| *sent <= version);
+        (seq as u64, seq.checked_sub(1).map_or(0, |index| self.sent[index].1))
     }
 }

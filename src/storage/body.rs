@@ -20,11 +20,13 @@ pub struct Body {
 /// Keeps the bytes alive; which one is of no interest to a reader.
 #[derive(Clone)]
 enum Owner {
+    /// There are no bytes.
+    Nothing,
     Heap(#[allow(dead_code, reason = "held, not read: `start` points into it")] Arc<[u8]>),
     Map(#[allow(dead_code, reason = "held, not read: `start` points into it")] Arc<super::real::Map>),
 }
 
-// SAFETY: `start..start + length` lies in the bytes that `owner` keeps alive. Those bytes are never
+// SAFETY: `start..start + length` lies in the bytes that `owner` keeps alive, or is empty. Those bytes are never
 // written while a `Body` over them exists (heap: behind a shared `Arc`; map: settled, see
 // `StorageFile`), and both owners are `Send + Sync` themselves, so sharing or moving the pointer
 // between threads is sharing immutable bytes.
@@ -33,9 +35,18 @@ unsafe impl Send for Body {}
 unsafe impl Sync for Body {}
 
 impl Body {
+    /// No bytes.
+    pub fn empty() -> Body {
+        Body { owner: Owner::Nothing, start: std::ptr::NonNull::dangling().as_ptr(), length: 0 }
+    }
+
     /// A copy of `bytes`.
     pub fn copy_of(bytes: &[u8]) -> Body {
-        let heap: Arc<[u8]> = bytes.into();
+        Body::shared(bytes.into())
+    }
+
+    /// Bytes that are shared already.
+    pub(crate) fn shared(heap: Arc<[u8]>) -> Body {
         Body { start: heap.as_ptr(), length: heap.len(), owner: Owner::Heap(heap) }
     }
 
@@ -56,7 +67,7 @@ impl Body {
     /// Whether the bytes lie in a mapped file rather than in memory of their own.
     pub fn is_mapped(&self) -> bool {
         match &self.owner {
-            Owner::Heap(_) => false,
+            Owner::Nothing | Owner::Heap(_) => false,
             Owner::Map(_) => true,
         }
     }
@@ -67,8 +78,15 @@ impl Deref for Body {
 
     fn deref(&self) -> &[u8] {
         // SAFETY: the range is inside what `owner` keeps alive (the constructors saw to it, `first`
-        // only shortens it), and nothing writes to it (see the impls above).
+        // only shortens it), and nothing writes to it (see the impls above). An empty range behind a
+        // dangling pointer that is not null is a valid slice of bytes.
         unsafe { std::slice::from_raw_parts(self.start, self.length) }
+    }
+}
+
+impl Default for Body {
+    fn default() -> Body {
+        Body::empty()
     }
 }
 
@@ -112,5 +130,6 @@ mod tests {
         assert_eq!(&*other.clone().first(2), b"he");
         assert_eq!(&*other.first(99), b"hello");
         assert_eq!(&*Body::copy_of(b""), b"");
+        assert_eq!(Body::empty(), Body::copy_of(b""));
     }
 }

@@ -4,10 +4,12 @@
 
 use super::pipeline::Pipeline;
 use super::{Store, Ticket};
+use crate::change::{Mentioned, encode_mentions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ClientId, GroupId, Timeline, UserId};
-use crate::limits::{BATCH_MESSAGES_MAX, BATCH_PART_OF_JOURNAL, BODY_BYTES_MAX, check};
-use crate::state::{Appended, Known, PreparedAppend, Taken, append_bytes_max};
+use crate::id::{ClientId, GroupId, Seq, Source, Timeline, UserId};
+use crate::limits::{BATCH_MESSAGES_MAX, BATCH_PART_OF_JOURNAL, check};
+use crate::settings::Settings;
+use crate::state::{Appended, Known, PreparedAppend, Taken, append_bytes_max, is_within_window};
 use crate::time::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -21,12 +23,25 @@ pub struct Draft<'a> {
     counts: bool,
     client_id: ClientId,
     timestamp: Option<Timestamp>,
+    mentions: &'a [UserId],
+    alerts: u8,
 }
 
 impl<'a> Draft<'a> {
-    /// A message that counts, of kind 0, without client id, stamped by the store.
+    /// A message that counts, of kind 0, without client id, stamped by the store. In an inbox or a
+    /// broadcast the source is the sender, and `sender` is none.
     pub fn new(timeline: Timeline, sender: UserId, body: &'a [u8]) -> Draft<'a> {
-        Draft { timeline, sender, body, kind: 0, counts: true, client_id: ClientId::NONE, timestamp: None }
+        Draft {
+            timeline,
+            sender,
+            body,
+            kind: 0,
+            counts: true,
+            client_id: ClientId::NONE,
+            timestamp: None,
+            mentions: &[],
+            alerts: 0,
+        }
     }
 
     /// To another user, or to oneself.
@@ -37,6 +52,16 @@ impl<'a> Draft<'a> {
     /// To a group.
     pub fn group(group: GroupId, sender: UserId, body: &'a [u8]) -> Draft<'a> {
         Draft::new(Timeline::Group(group), sender, body)
+    }
+
+    /// From a source to one user.
+    pub fn inbox(source: Source, recipient: UserId, body: &'a [u8]) -> Draft<'a> {
+        Draft::new(Timeline::Inbox(source, recipient), UserId::NONE, body)
+    }
+
+    /// From a source to everyone who exists by then.
+    pub fn broadcast(source: Source, body: &'a [u8]) -> Draft<'a> {
+        Draft::new(Timeline::Broadcast(source), UserId::NONE, body)
     }
 
     /// Says what the body is, in the server's own numbers. Opaque to the store.
@@ -65,11 +90,32 @@ impl<'a> Draft<'a> {
         self
     }
 
-    fn check(&self) -> Result<()> {
-        check("body bytes", self.body.len(), BODY_BYTES_MAX)?;
+    /// Whom it mentions, at most [`Settings::mentions_max`] users. Those who are in the timeline have it
+    /// counted in their entry; the others, the sender and repeats are only shown with the message.
+    pub fn mentions(mut self, users: &'a [UserId]) -> Draft<'a> {
+        self.mentions = users;
+        self
+    }
+
+    /// Its alerts, one bit for each of up to eight kinds, in the server's own numbers (a mention of
+    /// everyone, a red packet, a transfer). They cost the same however many see them.
+    pub fn alerts(mut self, alerts: u8) -> Draft<'a> {
+        self.alerts = alerts;
+        self
+    }
+
+    fn check(&self, settings: &Settings) -> Result<()> {
+        check("body bytes", self.body.len(), settings.body_bytes_max)?;
+        check("mentions", self.mentions.len(), settings.mentions_max)?;
+        let is_from_source = self.timeline.source().is_some();
         let problem = match self.timeline {
-            _ if self.sender.is_none() || self.timeline.is_none() => "id 0 means none",
+            _ if self.sender.is_none() != is_from_source && is_from_source => "only the source sends here",
+            _ if self.sender.is_none() != is_from_source || self.timeline.is_none() => "id 0 means none",
+            _ if self.mentions.contains(&UserId::NONE) => "id 0 means none",
             Timeline::Direct(pair) if pair.other(self.sender).is_none() => "the sender is not one of the two users",
+            _ if !self.counts && (!self.mentions.is_empty() || self.alerts != 0) => {
+                "a message that does not count cannot mention or alert"
+            }
             _ => return Ok(()),
         };
         let message = format!("{problem}: {} sender={}", self.timeline, self.sender.0);
@@ -86,9 +132,13 @@ impl Store {
     ///
     /// # Errors
     /// Checked in this order, nothing is written: `LimitExceeded` (body above
-    /// [`BODY_BYTES_MAX`], or above a quarter of a journal file), `InvalidInput` (an id is 0, or the sender is not in the direct
-    /// timeline), `Conflict` (the client id was used for another kind or body), `NotFound` (no such
-    /// group), `Refused` (only members may send), `InvalidInput` (explicit timestamp out of order),
+    /// [`Settings::body_bytes_max`] or a quarter of a journal file, mentions above
+    /// [`Settings::mentions_max`]), `InvalidInput` (an id is 0, the sender is not in the direct timeline or is
+    /// a user where a source sends, a message that does not count mentions or alerts), `Conflict` (the
+    /// client id was used for another kind or body), `NotFound` (no such group), `Dissolved`,
+    /// `InvalidInput` (a source that sends broadcasts and not to inboxes, or the other way), `LimitExceeded`
+    /// (another source of broadcasts than the [`crate::limits::BROADCAST_SOURCES_MAX`] there are), `Refused`
+    /// (only members may send, or the sender is silenced), `InvalidInput` (explicit timestamp out of order),
     /// `Full`. `Poisoned` and `Closed` at any time.
     ///
     /// ```
@@ -117,9 +167,37 @@ impl Store {
         self.append_all(drafts, true)
     }
 
+    /// The message that a sender's client id stands for, as long as the id is taken. Of what is not
+    /// visible yet it knows nothing.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a client id or a timeline of 0, `Corruption`, `Io`.
+    pub fn find(&self, timeline: Timeline, sender: UserId, client_id: ClientId) -> Result<Option<Seq>> {
+        if timeline.is_none() || client_id.is_none() {
+            return Err(Error::new(ErrorKind::InvalidInput, "id 0 means none"));
+        }
+        let time = self.pipeline.now();
+        let (slot, seqs, time) = {
+            let state = self.pipeline.state();
+            let Some(slot) = state.slot(timeline) else { return Ok(None) };
+            let hash = state.dedup_hash(timeline, sender, client_id);
+            (slot, state.dedup_candidates(hash, timeline), time.max(state.time))
+        };
+        for seq in seqs {
+            let stored = self.pipeline.stored(slot, seq)?;
+            let window = self.pipeline.state().dedup_window(stored.commit.version);
+            let is_same = stored.append.sender == sender && stored.append.client_id == client_id;
+            if is_same && is_within_window(stored.commit.time, time, window) {
+                return Ok(Some(Seq(seq)));
+            }
+        }
+        Ok(None)
+    }
+
     fn append_all(&self, drafts: &[Draft<'_>], is_batch: bool) -> Ticket<Vec<Appended>> {
         let pipeline = &self.pipeline;
-        let prepared = check_batch(drafts, is_batch, pipeline.options.journal_bytes)
+        let settings = pipeline.state().settings();
+        let prepared = check_batch(drafts, is_batch, pipeline.options.journal_bytes, &settings)
             .and_then(|()| drafts.iter().map(|draft| prepare(pipeline, draft)).collect::<Result<Vec<_>>>());
         let mut prepared = match prepared {
             Ok(prepared) => prepared,
@@ -135,15 +213,15 @@ impl Store {
     }
 }
 
-fn check_batch(drafts: &[Draft<'_>], is_batch: bool, journal_bytes: u64) -> Result<()> {
+fn check_batch(drafts: &[Draft<'_>], is_batch: bool, journal_bytes: u64, settings: &Settings) -> Result<()> {
     check("messages in a batch", drafts.len(), BATCH_MESSAGES_MAX)?;
     let item = |index, error: Error| if is_batch { error.with_item(index) } else { error };
     let bytes_max = batch_bytes_max(journal_bytes);
     let mut bytes = 0;
     for (index, draft) in drafts.iter().enumerate() {
-        let draft_bytes = append_bytes_max(draft.body.len()) as usize;
+        let draft_bytes = append_bytes_max(draft.body.len() + mention_bytes_max(draft.mentions.len())) as usize;
         draft
-            .check()
+            .check(settings)
             .and_then(|()| check("bytes of a message in the journal", draft_bytes, bytes_max))
             .map_err(|error| item(index, error))?;
         bytes += draft_bytes;
@@ -156,8 +234,23 @@ pub(super) fn batch_bytes_max(journal_bytes: u64) -> usize {
     ((journal_bytes / BATCH_PART_OF_JOURNAL) as usize).min(crate::journal::BATCH_BYTES_MAX)
 }
 
+/// The most that so many mentions take before the body.
+fn mention_bytes_max(mentions: usize) -> usize {
+    if mentions == 0 { 0 } else { 2 + mentions * crate::varint::VARINT_BYTES_MAX + mentions.div_ceil(8) }
+}
+
 fn prepare(pipeline: &Pipeline, draft: &Draft<'_>) -> Result<PreparedAppend> {
-    let Draft { timeline, sender, kind, counts, client_id, timestamp, body } = *draft;
+    let Draft { timeline, sender, kind, counts, client_id, timestamp, body, alerts, mentions } = *draft;
+    let mut tail = Vec::with_capacity(mention_bytes_max(mentions.len()) + body.len());
+    let mut mentioned = Vec::new();
+    if !mentions.is_empty() {
+        let all: Vec<Mentioned> = mentions.iter().map(|user| Mentioned { user: *user, has_row: false }).collect();
+        encode_mentions(&all, &mut tail);
+        let each_once = mentions.iter().enumerate().filter(|(index, user)| !mentions[..*index].contains(user));
+        mentioned.extend(each_once.map(|(index, user)| (index, *user)).filter(|(_, user)| *user != sender));
+    }
+    let mention_bytes = u16::try_from(tail.len()).expect("mentions are limited");
+    tail.extend_from_slice(body);
     let mut item = PreparedAppend {
         timeline,
         sender,
@@ -165,7 +258,11 @@ fn prepare(pipeline: &Pipeline, draft: &Draft<'_>) -> Result<PreparedAppend> {
         counts,
         client_id,
         timestamp,
-        body: body.to_vec(),
+        alerts,
+        mentioned,
+        mention_count: mentions.len(),
+        mention_bytes,
+        tail,
         body_digest: 0,
         hash: 0,
         known: Vec::new(),
@@ -191,16 +288,11 @@ fn look_up(pipeline: &Pipeline, item: &mut PreparedAppend) -> Result<()> {
     };
     drop(state);
     for seq in seqs {
-        let stored = pipeline.stored(slot, seq)?;
+        let (place, files) = pipeline.place(slot, seq)?;
+        let stored = files.read(place)?;
         let append = &stored.append;
         let is_same = append.sender == item.sender && append.client_id == item.client_id;
-        let body_digest = if is_same {
-            let place = pipeline.place(slot, seq)?;
-            let files = pipeline.state().files.clone();
-            xxh3_128(&files.get(place)?.body(&stored)?)
-        } else {
-            0
-        };
+        let body_digest = if is_same { xxh3_128(&files.get(place)?.body(&stored)?) } else { 0 };
         item.known.push(Known {
             is_same,
             message: Taken {
@@ -208,6 +300,7 @@ fn look_up(pipeline: &Pipeline, item: &mut PreparedAppend) -> Result<()> {
                 timestamp: append.timestamp,
                 version: stored.commit.version,
                 time: stored.commit.time,
+                window: pipeline.state().dedup_window(stored.commit.version),
                 kind: append.kind,
                 body_digest,
             },

@@ -3,11 +3,13 @@
 //! Never: decides whether a cursor still fits; the session list does.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Epoch, GroupId, Peer, UserId, Version};
+use crate::id::{BusinessId, Epoch, GroupId, Peer, Seq, SystemId, UserId, Version};
 use crate::time::Timestamp;
 
 /// Bytes of an encoded [`Cursor`].
 const CURSOR_BYTES: usize = 32;
+/// Bytes of an encoded [`AmendmentCursor`].
+const AMENDMENT_CURSOR_BYTES: usize = 24;
 /// Bytes of an encoded [`RecentCursor`].
 const RECENT_CURSOR_BYTES: usize = 17;
 
@@ -52,6 +54,37 @@ impl Cursor {
     }
 }
 
+/// Where a walk through the amendments of one session stands: opaque.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmendmentCursor {
+    pub(crate) epoch: Epoch,
+    /// What was listed last.
+    pub(crate) version: Version,
+    pub(crate) seq: Seq,
+}
+
+impl AmendmentCursor {
+    /// The cursor as bytes, for sending and storing.
+    pub fn to_bytes(&self) -> [u8; AMENDMENT_CURSOR_BYTES] {
+        let mut bytes = [0; AMENDMENT_CURSOR_BYTES];
+        for (chunk, field) in bytes.chunks_exact_mut(8).zip([self.epoch.0, self.version.0, self.seq.0]) {
+            chunk.copy_from_slice(&field.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// The cursor that [`AmendmentCursor::to_bytes`] gave these bytes for.
+    ///
+    /// # Errors
+    /// `InvalidInput` if the length is wrong. Whether the store knows the cursor shows when it is used.
+    pub fn from_bytes(bytes: &[u8]) -> Result<AmendmentCursor> {
+        let bytes: &[u8; AMENDMENT_CURSOR_BYTES] =
+            bytes.try_into().map_err(|_| bad_length(AMENDMENT_CURSOR_BYTES, bytes.len()))?;
+        let field = |index: usize| eight(&bytes[index * 8..][..8]);
+        Ok(AmendmentCursor { epoch: Epoch(field(0)), version: Version(field(1)), seq: Seq(field(2)) })
+    }
+}
+
 /// Where a walk of `recent` stands: opaque.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecentCursor {
@@ -61,6 +94,8 @@ pub struct RecentCursor {
 
 const PEER_USER: u8 = 1;
 const PEER_GROUP: u8 = 2;
+const PEER_SYSTEM: u8 = 3;
+const PEER_BUSINESS: u8 = 4;
 
 impl RecentCursor {
     /// The cursor as bytes, for sending and storing.
@@ -68,6 +103,8 @@ impl RecentCursor {
         let (kind, id) = match self.peer {
             Peer::User(user) => (PEER_USER, user.0),
             Peer::Group(group) => (PEER_GROUP, group.0),
+            Peer::System(system) => (PEER_SYSTEM, system.0),
+            Peer::Business(business) => (PEER_BUSINESS, business.0),
         };
         let mut bytes = [0; RECENT_CURSOR_BYTES];
         bytes[..8].copy_from_slice(&self.activity.0.to_le_bytes());
@@ -87,6 +124,8 @@ impl RecentCursor {
         let peer = match bytes[8] {
             PEER_USER => Peer::User(UserId(id)),
             PEER_GROUP => Peer::Group(GroupId(id)),
+            PEER_SYSTEM => Peer::System(SystemId(id)),
+            PEER_BUSINESS => Peer::Business(BusinessId(id)),
             kind => return Err(Error::new(ErrorKind::InvalidInput, format!("not a cursor: kind of peer={kind}"))),
         };
         Ok(RecentCursor { activity: Timestamp(eight(&bytes[..8])), peer })
@@ -109,7 +148,10 @@ mod tests {
     fn cursors_come_back_and_other_lengths_are_refused() {
         let cursor = Cursor { epoch: Epoch(u64::MAX), base: Version(1), position: Version(2), newest: Version(3) };
         assert_eq!(Cursor::from_bytes(&cursor.to_bytes()).unwrap(), cursor);
-        for peer in [Peer::User(UserId(7)), Peer::Group(GroupId(u64::MAX))] {
+        let cursor = AmendmentCursor { epoch: Epoch(1), version: Version(u64::MAX), seq: Seq(2) };
+        assert_eq!(AmendmentCursor::from_bytes(&cursor.to_bytes()).unwrap(), cursor);
+        let sources = [Peer::System(SystemId(1)), Peer::Business(BusinessId(1))];
+        for peer in [Peer::User(UserId(7)), Peer::Group(GroupId(u64::MAX))].into_iter().chain(sources) {
             let cursor = RecentCursor { activity: Timestamp(1 << 50), peer };
             assert_eq!(RecentCursor::from_bytes(&cursor.to_bytes()).unwrap(), cursor);
         }
@@ -117,6 +159,7 @@ mod tests {
             let bytes = vec![1; length];
             assert_eq!(Cursor::from_bytes(&bytes).is_ok(), length == CURSOR_BYTES);
             assert_eq!(RecentCursor::from_bytes(&bytes).is_ok(), length == RECENT_CURSOR_BYTES);
+            assert_eq!(AmendmentCursor::from_bytes(&bytes).is_ok(), length == AMENDMENT_CURSOR_BYTES);
         }
         let mut bytes = [0; RECENT_CURSOR_BYTES];
         bytes[8] = 9;

@@ -3,11 +3,10 @@
 //! Never: lets a file, an offset, an epoch, a map's order or the clock into it.
 
 use super::Store;
-use super::read::Reader;
+use super::read::{Message, Reader, Spot};
 use crate::error::Result;
-use crate::id::{ClientId, Timeline, UserId};
-use crate::journal::Stored;
-use crate::state::{Head, Presence, Row, State, is_within_window};
+use crate::id::{NameKind, Source, Timeline, UserId};
+use crate::state::{Head, Notes, Presence, Row, State};
 use xxhash_rust::xxh3::Xxh3;
 
 impl Store {
@@ -20,22 +19,26 @@ impl Store {
     /// `Corruption`, `Io`.
     pub fn state_digest(&self) -> Result<u64> {
         let state: State = self.pipeline.state().clone();
-        let reader = Reader { files: state.files.clone(), time: state.time };
+        let reader = Reader::of(&state, 0);
         let mut digest = Xxh3::new();
-        put(&mut digest, &[state.version, state.time]);
+        put(&mut digest, &[state.version, state.time, state.horizon]);
+        put(&mut digest, &[state.settings_log().len() as u64]);
+        for (version, settings) in state.settings_log().iter() {
+            let sizes = [settings.body_bytes_max, settings.mentions_max, settings.latest_bytes_max];
+            put(&mut digest, &[*version, settings.dedup_window_secs]);
+            put(&mut digest, &sizes.map(|size| size as u64));
+        }
+        for (kind, id) in state.names().newest_ids() {
+            put(&mut digest, &[name_kind(kind), id]);
+        }
+        for (kind, id, name) in state.names().iter() {
+            put(&mut digest, &[name_kind(kind), id]);
+            put_bytes(&mut digest, name);
+        }
         let mut heads: Vec<&Head> = state.heads().iter().collect();
         heads.sort_unstable_by_key(|head| head.timeline);
         for head in heads {
-            put_timeline(&mut digest, head.timeline);
-            let settings = head.tip.settings;
-            put(&mut digest, &[head.tip.last, u64::from(settings.shows_history), u64::from(settings.members_only)]);
-            for place in &head.places {
-                let stored = reader.stored(*place)?;
-                let body = reader.body(*place, &stored)?;
-                put_message(&mut digest, &stored, state.time);
-                put(&mut digest, &[body.len() as u64]);
-                digest.update(&body);
-            }
+            put_head(&mut digest, &reader, head)?;
         }
         let mut users: Vec<UserId> = state.users().collect();
         users.sort_unstable();
@@ -43,30 +46,70 @@ impl Store {
             let mut rows: Vec<(Timeline, &Row)> =
                 state.rows(user).iter().map(|row| (state.head(row.slot).timeline, row)).collect();
             rows.sort_unstable_by_key(|(timeline, _)| *timeline);
-            put(&mut digest, &[user.0, rows.len() as u64]);
+            put(&mut digest, &[user.0, state.exists_since(user), rows.len() as u64]);
             for (timeline, row) in rows {
                 put_timeline(&mut digest, timeline);
                 put_row(&mut digest, row);
+                if let Some(notes) = state.notes(user, row) {
+                    put_notes(&mut digest, notes);
+                }
             }
         }
         Ok(digest.digest())
     }
 }
 
+fn put_head(digest: &mut Xxh3, reader: &Reader, head: &Head) -> Result<()> {
+    let tip = &head.tip;
+    put_timeline(digest, head.timeline);
+    put(digest, &[tip.last, tip.news_version, tip.news_time, tip.created, tip.dissolved.into()]);
+    put(digest, &[tip.settings.shows_history.into(), tip.settings.members_only.into()]);
+    put_bytes(digest, head.metadata.as_deref().unwrap_or_default());
+    for side in &head.sides {
+        put(digest, &[side.read_max, side.delivered_max, side.version, side.time]);
+    }
+    for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
+        put(digest, &[seq, amendment.version, amendment.time, amendment.by.0, amendment.edit.is_none().into()]);
+    }
+    for seq in 1..=tip.last {
+        put_message(digest, &reader.message(Spot::of(head, seq))?, seq <= tip.trim());
+    }
+    Ok(())
+}
+
+/// Of a trimmed message only a retry of it can show anything.
+fn put_message(digest: &mut Xxh3, message: &Message, is_trimmed: bool) {
+    put(digest, &[message.seq.0, message.version.0, message.timestamp.0, message.commit_time.0, message.sender.0]);
+    digest.update(&message.client_id.map_or(0, |id| id.0).to_le_bytes());
+    if is_trimmed {
+        return;
+    }
+    put(digest, &[message.kind.into(), message.counts.into(), message.imported.into(), message.alerts.into()]);
+    put(digest, &[message.mentions.len() as u64]);
+    message.mentions.iter().for_each(|user| put(digest, &[user.0]));
+    put_bytes(digest, &message.body);
+}
+
 fn put_timeline(digest: &mut Xxh3, timeline: Timeline) {
     match timeline {
         Timeline::Direct(pair) => put(digest, &[1, pair.low().0, pair.high().0]),
         Timeline::Group(group) => put(digest, &[2, group.0]),
+        Timeline::Inbox(source, user) => {
+            put(digest, &[3, user.0]);
+            put_source(digest, source);
+        }
+        Timeline::Broadcast(source) => {
+            put(digest, &[4]);
+            put_source(digest, source);
+        }
     }
 }
 
-fn put_message(digest: &mut Xxh3, stored: &Stored, time: u64) {
-    let append = &stored.append;
-    let is_shown = is_within_window(stored.commit.time, time);
-    let client_id = if is_shown { append.client_id } else { ClientId::NONE };
-    put(digest, &[stored.commit.version, stored.commit.time, append.sender.0, append.seq, append.timestamp]);
-    put(digest, &[append.kind.into(), append.counts.into(), append.imported.into()]);
-    digest.update(&client_id.0.to_le_bytes());
+fn put_source(digest: &mut Xxh3, source: Source) {
+    match source {
+        Source::System(system) => put(digest, &[1, system.0]),
+        Source::Business(business) => put(digest, &[2, business.0]),
+    }
 }
 
 fn put_row(digest: &mut Xxh3, row: &Row) {
@@ -74,11 +117,38 @@ fn put_row(digest: &mut Xxh3, row: &Row) {
         Presence::Outside => 0,
         Presence::Member => 1,
         Presence::Left => 2,
+        Presence::Gone => 3,
     };
-    put(digest, &[presence, row.read, row.read_max, row.floor, row.ceiling, row.joined_at, row.joined_time]);
-    put(digest, &[row.joined_version, row.own_last, row.version, row.time]);
+    put(digest, &[presence, row.read, row.read_max, row.delivered_max, row.floor, row.cleared, row.ceiling]);
+    put(digest, &[row.joined_at, row.joined_time, row.joined_version, row.own_last, row.version, row.time]);
+    put(digest, &[row.flags.pinned.into(), row.flags.muted.into(), row.flags.marked_unread.into()]);
+    put(digest, &[row.removed_at.map_or(0, |removed_at| removed_at + 1), row.role.into(), row.silenced_until]);
+}
+
+fn put_notes(digest: &mut Xxh3, notes: &Notes) {
+    put(digest, &[notes.mentions.len() as u64, notes.hidden.len() as u64]);
+    put(digest, &notes.mentions);
+    for (seq, hide) in &notes.hidden {
+        put(digest, &[*seq, hide.version, hide.time, hide.counts.into()]);
+    }
+    put_bytes(digest, notes.metadata.as_deref().unwrap_or_default());
+    put_bytes(digest, notes.data.as_deref().unwrap_or_default());
+}
+
+fn put_bytes(digest: &mut Xxh3, bytes: &[u8]) {
+    put(digest, &[bytes.len() as u64]);
+    digest.update(bytes);
 }
 
 fn put(digest: &mut Xxh3, values: &[u64]) {
     values.iter().for_each(|value| digest.update(&value.to_le_bytes()));
+}
+
+fn name_kind(kind: NameKind) -> u64 {
+    match kind {
+        NameKind::User => 0,
+        NameKind::Group => 1,
+        NameKind::System => 2,
+        NameKind::Business => 3,
+    }
 }

@@ -1,15 +1,16 @@
 //! Pages of a timeline as one user sees it.
-//! Owns: `HistoryQuery`, `Page`, which seqs a page holds and covers. May touch: `read`, `state`.
+//! Owns: `HistoryQuery`, `Page`, which seqs a page holds and covers. May touch: `read`,
+//! `visible`, `state`.
 //! Never: waits for a writer.
 
 use super::Store;
 use super::pipeline::Pipeline;
-use super::read::{Message, Reader};
+use super::read::{Message, Reader, Spot};
+use super::visible::hidden;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Peer, Seq, Timeline, UserId};
-use crate::journal::Place;
 use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, check};
-use crate::state::{Presence, Row, State};
+use crate::state::{Head, Presence, Row, State};
 use crate::time::Timestamp;
 use std::ops::{Bound, RangeBounds};
 
@@ -74,8 +75,11 @@ impl HistoryQuery {
 pub enum Edge {
     /// Messages that the user may see.
     More,
-    /// Perhaps messages, but none that the user may see: from before it joined, or after it left.
+    /// Perhaps messages, but none that the user may see: from before it joined, cleared by it, or from
+    /// after it left.
     NotVisible,
+    /// Messages that were there and are gone for everyone.
+    Trimmed,
     /// Nothing.
     End,
 }
@@ -96,31 +100,57 @@ pub struct Page {
 }
 
 /// What of a timeline a user sees.
-#[derive(Clone, Copy)]
 struct Window {
     floor: u64,
+    trim: u64,
     end: u64,
     has_ceiling: bool,
+    /// What the user hid between them, ascending.
+    hidden: Vec<u64>,
 }
 
 impl Window {
-    fn of(row: &Row, last: u64) -> Window {
-        Window { floor: row.floor, end: row.end(last), has_ceiling: row.presence == Presence::Left }
+    /// Of a timeline without messages.
+    fn empty() -> Window {
+        Window { floor: 0, trim: 0, end: 0, has_ceiling: false, hidden: Vec::new() }
+    }
+
+    fn of(state: &State, head: &Head, user: UserId, row: &Row) -> Window {
+        let floor = row.floor(&head.tip);
+        // After the end of a group its members' ceilings lie below what is trimmed.
+        let end = row.end(head.tip.last).max(floor);
+        let hidden = hidden(state, user, row)
+            .map_or_else(Vec::new, |hidden| hidden.keys().copied().filter(|seq| floor < *seq && *seq <= end).collect());
+        Window { floor, trim: head.tip.trim(), end, has_ceiling: row.presence == Presence::Left, hidden }
+    }
+
+    fn is_hidden(&self, seq: u64) -> bool {
+        !self.hidden.is_empty() && self.hidden.binary_search(&seq).is_ok()
+    }
+
+    /// Whether a message is shown among `low..=high`, which lie between floor and end.
+    fn shows_any(&self, low: u64, high: u64) -> bool {
+        if low > high {
+            return false;
+        }
+        let hidden = self.hidden.partition_point(|seq| *seq <= high) - self.hidden.partition_point(|seq| *seq < low);
+        (hidden as u64) < high - low + 1
     }
 
     /// What lies at and below `seq`.
     fn older(&self, seq: u64) -> Edge {
         match () {
-            () if seq > self.floor => Edge::More,
-            () if self.floor > 0 => Edge::NotVisible,
-            () => Edge::End,
+            () if self.shows_any(self.floor + 1, seq) => Edge::More,
+            () if self.floor == 0 => Edge::End,
+            () if self.trim >= self.floor => Edge::Trimmed,
+            () => Edge::NotVisible,
         }
     }
 
     /// What lies above `seq`.
     fn newer(&self, seq: u64) -> Edge {
         match () {
-            () if seq < self.end => Edge::More,
+            () if self.shows_any(seq + 1, self.end) => Edge::More,
             () if self.has_ceiling => Edge::NotVisible,
             () => Edge::End,
         }
@@ -135,65 +165,70 @@ impl Window {
 impl Store {
     /// A page of the user's session with `peer`.
     ///
-    /// Never waits for a writer or a sync. Bodies are not copied.
+    /// Never waits for a writer or a sync. Bodies are not copied. What the user hid is left out, what was
+    /// recalled is there as a notice.
     ///
     /// # Errors
-    /// `NotFound` if the peer is a group and the user never was a member; a `User` peer without
-    /// messages gives an empty page. `LimitExceeded`, `InvalidInput` for an id of 0, `Corruption`.
+    /// `NotFound` if the user never had a session with the group or source, or was removed; a `User` peer
+    /// without messages gives an empty page. `LimitExceeded`, `InvalidInput` for an id of 0, `Corruption`.
     pub fn history(&self, user: UserId, peer: Peer, query: &HistoryQuery) -> Result<Page> {
         check("messages of a page", query.messages, PAGE_MESSAGES_MAX)?;
         check("bytes of a page", query.bytes, PAGE_BYTES_MAX)?;
-        let timeline = Timeline::of(user, peer);
-        if user.is_none() || timeline.is_none() {
-            return Err(Error::new(ErrorKind::InvalidInput, "id 0 means none"));
-        }
+        let timeline = self.session_timeline(user, peer)?;
         let (low, high) = match query.bounds {
             Bounds::Seqs(low, high) => (low, high),
             Bounds::Times(low, high) => seqs_of_times(&self.pipeline, timeline, low, high)?,
         };
-        let time = self.pipeline.now();
+        let now = self.pipeline.now();
         let state = self.pipeline.state();
-        let Some((slot, window)) = window(&state, user, timeline) else {
+        let session = state.slot(timeline).and_then(|slot| state.session(user, slot));
+        let Some(row) = session else {
             return match peer {
-                Peer::User(_) => Ok(Window { floor: 0, end: 0, has_ceiling: false }.empty_page(0)),
-                Peer::Group(_) => {
+                Peer::User(_) => Ok(Window::empty().empty_page(0)),
+                _ => {
                     let message = format!("no such session: {timeline} user={}", user.0);
                     Err(Error::new(ErrorKind::NotFound, message))
                 }
             };
         };
+        let head = state.head(row.slot);
+        let window = Window::of(&state, head, user, &row);
         let first = low.max(window.floor + 1);
         let last = high.min(window.end);
         if first > last {
             return Ok(window.empty_page(high.clamp(window.floor, window.end)));
         }
-        let count = (query.messages as u64).min(last - first + 1);
-        if count == 0 || query.bytes == 0 {
+        if query.messages == 0 || query.bytes == 0 {
             return Ok(window.empty_page(if query.newest_first { last } else { first - 1 }));
         }
-        let places = &state.head(slot).places;
-        let places: Vec<Place> = if query.newest_first {
-            places[(last - count) as usize..last as usize].iter().rev().copied().collect()
+        let spot = |seq: u64| Spot::of(head, seq);
+        let shown = (first..=last).filter(|seq| !window.is_hidden(*seq));
+        let spots: Vec<Spot> = if query.newest_first {
+            shown.rev().take(query.messages).map(spot).collect()
         } else {
-            places[first as usize - 1..(first - 1 + count) as usize].to_vec()
+            shown.take(query.messages).map(spot).collect()
         };
-        let reader = Reader { files: state.files.clone(), time: time.max(state.time) };
+        let reader = Reader::of(&state, now);
         drop(state);
 
-        reader.touch(places.iter().copied());
-        let mut messages = Vec::with_capacity(places.len());
+        reader.touch(spots.iter().map(|spot| spot.place));
+        let mut messages: Vec<Message> = Vec::with_capacity(spots.len());
         let mut bytes = 0;
-        for place in places {
-            let message = reader.message(place)?;
+        for spot in spots {
+            let message = reader.message(spot)?;
             bytes += message.body.len();
             if bytes > query.bytes && !messages.is_empty() {
                 break;
             }
             messages.push(message);
         }
-        let reached = messages.len() as u64;
-        let (oldest, newest) =
-            if query.newest_first { (last - reached + 1, last) } else { (first, first + reached - 1) };
+        // Where nothing more is shown within the bounds, the page speaks for all up to there.
+        let reached = messages.last().map(|message| message.seq.0);
+        let (oldest, newest) = if query.newest_first {
+            (reached.filter(|seq| window.shows_any(first, seq - 1)).unwrap_or(first), last)
+        } else {
+            (first, reached.filter(|seq| window.shows_any(seq + 1, last)).unwrap_or(last))
+        };
         Ok(Page {
             messages,
             covers: Some((Seq(oldest), Seq(newest))),
@@ -201,13 +236,6 @@ impl Store {
             newer: window.newer(newest),
         })
     }
-}
-
-/// The part of a timeline that a user sees; `None` if it never had the session.
-fn window(state: &State, user: UserId, timeline: Timeline) -> Option<(u32, Window)> {
-    let slot = state.slot(timeline)?;
-    let row = state.row(user, slot).filter(|row| row.presence != Presence::Outside)?;
-    Some((slot, Window::of(row, state.head(slot).tip.last)))
 }
 
 /// The seqs whose timestamps lie in a range; timestamps rise with seqs.

@@ -4,6 +4,8 @@
 
 mod options;
 
+mod clock;
+
 mod progress;
 
 mod pipeline;
@@ -14,29 +16,58 @@ mod append;
 
 mod groups;
 
+mod members;
+
 mod marks;
+
+mod flags;
+
+mod people;
+
+mod maintain;
+
+mod cursor;
+
+mod since;
 
 mod read;
 
+mod visible;
+
+mod unread;
+
+mod amend;
+
 mod history;
 
-mod cursor;
+mod list;
+
+mod entry;
 
 mod sessions;
 
 mod digest;
 
+pub use amend::Amendments;
 pub use append::Draft;
-pub use cursor::{Cursor, RecentCursor};
+pub use clock::StoreTime;
+pub use cursor::{AmendmentCursor, Cursor, RecentCursor};
+pub use flags::FlagChange;
+pub use groups::GroupInfo;
 pub use history::{Edge, HistoryQuery, Page};
+pub use list::{CatchUpQuery, Entry, List, ListQuery, Recent, SessionState, Totals};
+pub use members::{Groups, Member, Members, Receipt, Receipts};
 pub use options::{Durability, Options, Threads};
-pub use read::Message;
-pub use sessions::{CatchUpQuery, Entry, List, ListQuery, Recent, SessionState, Totals};
+pub use people::RemovedUser;
+pub use read::{Amended, Message};
 pub use ticket::Ticket;
+pub use unread::{Alert, Mentions};
+pub use visible::{Amendment, AmendmentKind};
 
-use crate::error::{Error, Result};
-use crate::id::{Epoch, Version};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Epoch, Peer, Timeline, UserId, Version};
 use crate::journal::Recovery;
+use crate::state::{Answer, Sequencer, State};
 use crate::storage::{RealStorage, Storage};
 use pipeline::Pipeline;
 use std::fmt;
@@ -88,13 +119,16 @@ impl Store {
     pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
         let durability = options.durability;
         let has_threads = options.threads == Threads::Background;
+        let maintains = options.maintain;
         let pipeline = Arc::new(Pipeline::open(storage, options)?);
         let mut threads = Vec::new();
         if has_threads {
-            for (name, work) in [
+            let works = [
                 ("restante-sync", Pipeline::sync_in_background as fn(&Pipeline)),
                 ("restante-prepare", Pipeline::prepare_in_background),
-            ] {
+                ("restante-maintain", maintain::maintain_in_background),
+            ];
+            for (name, work) in works.into_iter().take(if maintains { 3 } else { 2 }) {
                 let shared = pipeline.clone();
                 let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
                 match thread {
@@ -132,6 +166,47 @@ impl Store {
     /// `Unknown` if the sync fails, `Poisoned` if one failed before: the next open finds out what is there.
     pub fn close(self) -> Result<()> {
         self.pipeline.close()
+    }
+
+    /// The timeline that the user calls `peer`; the error that says that there is none.
+    fn session_timeline(&self, user: UserId, peer: Peer) -> Result<Timeline> {
+        if user.is_none() || peer.is_none() {
+            return Err(Error::new(ErrorKind::InvalidInput, "id 0 means none"));
+        }
+        self.pipeline.state().timeline(user, peer).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("no such session: {peer} has sent nothing user={}", user.0))
+        })
+    }
+
+    /// A change that is decided from a plan.
+    fn planned<P, T>(
+        &self,
+        plan: Result<P>,
+        mut decide: impl FnMut(&mut P, &mut Sequencer, &State, u64) -> Answer<T>,
+    ) -> Ticket<T> {
+        match plan {
+            Ok(plan) => self.ticket(plan, &mut decide),
+            Err(error) => Ticket::ready(Err(error)),
+        }
+    }
+
+    /// A change that is decided without one, unless a check failed.
+    fn checked<T>(
+        &self,
+        checked: Result<()>,
+        mut decide: impl FnMut(&mut Sequencer, &State, u64) -> Answer<T>,
+    ) -> Ticket<T> {
+        self.planned(checked, |(), sequencer, state, now| decide(sequencer, state, now))
+    }
+
+    /// Sequences a change.
+    fn ticket<P, T>(
+        &self,
+        mut plan: P,
+        decide: impl FnMut(&mut P, &mut Sequencer, &State, u64) -> Answer<T>,
+    ) -> Ticket<T> {
+        let decided = self.pipeline.sequence(self.durability, &mut plan, decide, |_| Ok(()));
+        Ticket::new(&self.pipeline, self.durability, decided)
     }
 
     /// What opening found, and did about it.

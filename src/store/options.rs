@@ -23,7 +23,7 @@ pub enum Durability {
 /// Who does the work that no call waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Threads {
-    /// Two threads of the store: one syncs, one prepares journal files.
+    /// Three threads of the store: one syncs, one prepares journal files, one maintains.
     #[default]
     Background,
     /// Nobody: the calls do it themselves, when there is no other way. A `Buffered` change in a `Sync`
@@ -41,6 +41,7 @@ pub struct Options {
     pub(crate) read_mode: ReadMode,
     pub(crate) threads: Threads,
     pub(crate) sync_delay: Duration,
+    pub(crate) maintain: bool,
 }
 
 impl Default for Options {
@@ -52,6 +53,7 @@ impl Default for Options {
             read_mode: ReadMode::default(),
             threads: Threads::default(),
             sync_delay: Duration::from_millis(10),
+            maintain: true,
         }
     }
 }
@@ -64,6 +66,7 @@ impl fmt::Debug for Options {
             .field("read_mode", &self.read_mode)
             .field("threads", &self.threads)
             .field("sync_delay", &self.sync_delay)
+            .field("maintain", &self.maintain)
             .finish_non_exhaustive()
     }
 }
@@ -107,6 +110,14 @@ impl Options {
     /// Default 10, at most [`SYNC_DELAY_MS_MAX`]. Longer means fewer syncs.
     pub fn sync_delay_ms(mut self, milliseconds: u64) -> Options {
         self.sync_delay = Duration::from_millis(milliseconds);
+        self
+    }
+
+    /// Whether the store calls [`crate::Store::maintain`] itself once a minute, on a thread of its own.
+    /// Default true; of no effect with [`Threads::Inline`]. A server that compares the digests of two
+    /// stores calls it itself.
+    pub fn maintain(mut self, maintain: bool) -> Options {
+        self.maintain = maintain;
         self
     }
 

@@ -4,8 +4,10 @@
 //!
 //! Locks, always taken in this order: closing, writer, committing, spare, sequencer, state, progress.
 
+use super::clock::WatchedClock;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
+use crate::change::Decoded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
     CommitPoint, Epochs, LocalSync, OpenMark, Place, RecoverOptions, Recovery, Spare, SyncPoint, Writer, prepare_spare,
@@ -13,7 +15,6 @@ use crate::journal::{
 };
 use crate::state::{Answer, Decided, Sequenced, Sequencer, Stale, State};
 use crate::storage::{Storage, StorageLock};
-use crate::time::Timestamp;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
@@ -34,6 +35,7 @@ pub(crate) struct Pipeline {
     pub recovery: Recovery,
     pub epochs: Epochs,
     pub progress: Progress,
+    pub clock: WatchedClock,
     storage: Arc<dyn Storage>,
     commit_point: Box<dyn CommitPoint>,
     sequencer: Mutex<Sequencer>,
@@ -90,9 +92,9 @@ impl Pipeline {
         let unsynced = options.durability == Durability::Buffered;
         let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced };
         let recovered = recover(&storage, &how, &mut |replayed| {
-            let (change, commit) = (&replayed.decoded.change, replayed.decoded.commit);
-            state.admits(change, commit)?;
-            state.apply(change, replayed.place, commit);
+            let Decoded { change, commit, tail } = &replayed.decoded;
+            state.admits(change, tail, *commit)?;
+            state.apply(change, tail, replayed.place, *commit);
             Ok(())
         })?;
         let mut files = crate::journal::FileTable::default();
@@ -106,6 +108,7 @@ impl Pipeline {
             recovery: recovered.report,
             epochs: writer.open_mark().epochs.clone(),
             progress: Progress::new(version),
+            clock: WatchedClock::new(options.clock.clone()),
             storage,
             commit_point: Box::new(LocalSync),
             sequencer: Mutex::new(sequencer),
@@ -135,7 +138,7 @@ impl Pipeline {
 
     /// The clock, within the range the store takes.
     pub fn now(&self) -> u64 {
-        self.options.clock.now().min(Timestamp::MAX).0
+        self.clock.time().now.0
     }
 
     /// Runs `decide` on the sequencer until it has all it needs. `recheck`, which may read messages,
@@ -172,8 +175,17 @@ impl Pipeline {
                     return Ok(decided);
                 }
                 Err(Stale::Recheck) => recheck(call)?,
+                Err(Stale::Pending(version)) => self.publish_up_to(version).map_err(|error| self.refusal(error))?,
                 Err(Stale::NeedsRoom) => self.make_room().map_err(|error| self.refusal(error))?,
             }
+        }
+    }
+
+    /// Returns once `version` is published.
+    fn publish_up_to(&self, version: u64) -> Result<()> {
+        match self.options.durability {
+            Durability::Sync => self.sync_to(version),
+            Durability::Buffered => self.write_forming(),
         }
     }
 
@@ -229,7 +241,7 @@ impl Pipeline {
                 reserved = 0;
             }
             reserved += item.bytes_max;
-            let place = side.writer.push(&item.change, &item.body, item.commit, item.joined);
+            let place = side.writer.push(&item.change, &item.tail, item.commit, item.joined);
             side.written.push(Written { item, place });
         }
         side.taken = taken;
@@ -258,7 +270,7 @@ impl Pipeline {
         };
         let mut state = self.state.write().expect("no thread panicked while it published");
         for Written { item, place } in written.iter() {
-            state.apply(&item.change, *place, item.commit);
+            state.apply(&item.change, &item.tail, *place, item.commit);
         }
         drop(state);
         written.clear();

@@ -24,6 +24,7 @@ pub(crate) struct Progress {
     alarms: Mutex<Alarms>,
     sync_alarm: Condvar,
     prepare_alarm: Condvar,
+    maintain_alarm: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +57,7 @@ impl Progress {
             alarms: Mutex::default(),
             sync_alarm: Condvar::new(),
             prepare_alarm: Condvar::new(),
+            maintain_alarm: Condvar::new(),
         }
     }
 
@@ -185,6 +187,7 @@ impl Progress {
         self.alarms().stop = true;
         self.sync_alarm.notify_all();
         self.prepare_alarm.notify_all();
+        self.maintain_alarm.notify_all();
     }
 
     /// Sleeps until a sync is due; `false` if the thread is to end.
@@ -219,6 +222,13 @@ impl Progress {
         }
         alarms.prepare = false;
         !alarms.stop
+    }
+
+    /// Blocks for `period`; `false` once the store is closing.
+    pub fn wait_maintain(&self, period: Duration) -> bool {
+        let alarms = self.alarms();
+        let waited = self.maintain_alarm.wait_timeout_while(alarms, period, |alarms| !alarms.stop);
+        !waited.expect("no thread panicked holding it").0.stop
     }
 
     fn waiters(&self) -> MutexGuard<'_, Waiters> {

@@ -6,7 +6,8 @@ use super::pipeline::Pipeline;
 use crate::error::{Error, Result};
 use crate::id::{ClientId, Seq, Timeline, UserId, Version};
 use crate::journal::{FileTable, Place, Stored};
-use crate::state::is_within_window;
+use crate::settings::Settings;
+use crate::state::{Amendment, Head, State, dedup_window, is_within_window};
 use crate::storage::Body;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub struct Message {
     pub timestamp: Timestamp,
     /// When it was committed.
     pub commit_time: Timestamp,
-    /// Who sent it.
+    /// Who sent it; none in an inbox or a broadcast, where the timeline names the source.
     pub sender: UserId,
     /// The sender's id for it, as long as that is taken.
     pub client_id: Option<ClientId>,
@@ -35,18 +36,57 @@ pub struct Message {
     pub counts: bool,
     /// Whether its timestamp was given rather than stamped.
     pub imported: bool,
-    /// Opaque to the store, and not copied.
+    /// Whom it mentions, as its sender said; nobody once it is recalled.
+    pub mentions: Vec<UserId>,
+    /// Its alerts, one bit for each kind; none once it is recalled.
+    pub alerts: u8,
+    /// The newest body, opaque to the store, and not copied; empty once it is recalled.
     pub body: Body,
+    /// Who recalled it, if someone did.
+    pub recalled: Option<Amended>,
+    /// Who edited it last, if someone did and it was not recalled.
+    pub edited: Option<Amended>,
+}
+
+/// Who changed a message after it was sent, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Amended {
+    /// Who; none for the server itself.
+    pub by: UserId,
+    /// The commit time.
+    pub at: Timestamp,
+}
+
+/// Where a message lies, and what became of it.
+#[derive(Clone, Copy)]
+pub(super) struct Spot {
+    pub place: Place,
+    pub amendment: Option<Amendment>,
+}
+
+impl Spot {
+    /// Of a message that is there.
+    pub fn of(head: &Head, seq: u64) -> Spot {
+        let amendment = head.amended.as_ref().and_then(|amended| amended.get(seq).copied());
+        Spot { place: head.places[seq as usize - 1], amendment }
+    }
 }
 
 /// Reads messages of one moment's files.
 pub(super) struct Reader {
-    pub files: Arc<FileTable>,
+    files: Arc<FileTable>,
     /// Store time, by which client ids are shown.
-    pub time: u64,
+    time: u64,
+    settings: Arc<Vec<(u64, Settings)>>,
 }
 
 impl Reader {
+    /// Of the moment of `state`. `now` is the clock.
+    pub fn of(state: &State, now: u64) -> Reader {
+        Reader { files: state.files.clone(), time: now.max(state.time), settings: state.settings_log().clone() }
+    }
+
     /// Looks at the first byte of each record, so that the memory fetches them all at once; parsing
     /// one after another would wait for each (measured on a page of 20: see docs/testing.md).
     pub fn touch(&self, places: impl Iterator<Item = Place>) {
@@ -54,25 +94,13 @@ impl Reader {
         std::hint::black_box(first_bytes.fold(0, |all, byte| all ^ byte));
     }
 
-    pub fn message(&self, place: Place) -> Result<Message> {
-        let file = self.files.get(place)?;
-        let stored = file.read(place.offset())?;
-        let body = file.body(&stored)?;
-        Ok(self.build(&stored, body))
-    }
-
-    pub fn stored(&self, place: Place) -> Result<Stored> {
-        self.files.read(place)
-    }
-
-    pub fn body(&self, place: Place, stored: &Stored) -> Result<Body> {
-        self.files.get(place)?.body(stored)
-    }
-
-    fn build(&self, stored: &Stored, body: Body) -> Message {
+    pub fn message(&self, spot: Spot) -> Result<Message> {
+        let file = self.files.get(spot.place)?;
+        let stored = file.read(spot.place.offset())?;
         let append = &stored.append;
-        let is_shown = !append.client_id.is_none() && is_within_window(stored.commit.time, self.time);
-        Message {
+        let window = dedup_window(&self.settings, stored.commit.version);
+        let is_shown = !append.client_id.is_none() && is_within_window(stored.commit.time, self.time, window);
+        let mut message = Message {
             timeline: append.timeline,
             seq: Seq(append.seq),
             version: Version(stored.commit.version),
@@ -83,25 +111,59 @@ impl Reader {
             kind: append.kind,
             counts: append.counts,
             imported: append.imported,
-            body,
+            mentions: Vec::new(),
+            alerts: 0,
+            body: Body::empty(),
+            recalled: None,
+            edited: None,
+        };
+        let edit = match spot.amendment {
+            Some(Amendment { edit: None, by, time, .. }) => {
+                message.recalled = Some(Amended { by, at: Timestamp(time) });
+                return Ok(message);
+            }
+            Some(Amendment { edit, by, time, .. }) => {
+                message.edited = Some(Amended { by, at: Timestamp(time) });
+                edit
+            }
+            None => None,
+        };
+        message.alerts = append.alerts;
+        if append.mention_bytes > 0 {
+            message.mentions = file.mentions(&stored)?.iter().map(|mentioned| mentioned.user).collect();
         }
+        message.body = match edit {
+            Some(place) => self.files.get(place)?.edited_body(place.offset())?,
+            None => file.body(&stored)?,
+        };
+        Ok(message)
+    }
+
+    /// Most body bytes of an entry's latest messages.
+    pub fn latest_bytes_max(&self) -> usize {
+        self.settings.last().map_or_else(Settings::default, |(_, settings)| *settings).latest_bytes_max
+    }
+
+    pub fn stored(&self, place: Place) -> Result<Stored> {
+        self.files.read(place)
     }
 }
 
 impl Pipeline {
-    /// Where a published message lies. Places never change, so it may be asked for after the moment
+    /// Reads a published message's record. Places never change, so it may be asked for after the moment
     /// in which the rest was gathered.
-    pub(super) fn place(&self, slot: u32, seq: u64) -> Result<Place> {
-        self.state().head(slot).place(seq).ok_or_else(|| gone(seq))
+    pub(super) fn stored(&self, slot: u32, seq: u64) -> Result<Stored> {
+        let (place, files) = self.place(slot, seq)?;
+        files.read(place)
     }
 
-    /// Reads a published message's record.
-    pub(super) fn stored(&self, slot: u32, seq: u64) -> Result<Stored> {
-        let (place, files) = {
-            let state = self.state();
-            (state.head(slot).place(seq).ok_or_else(|| gone(seq))?, state.files.clone())
-        };
-        files.read(place)
+    /// Where a published message lies, and the files it is in.
+    pub(super) fn place(&self, slot: u32, seq: u64) -> Result<(Place, Arc<FileTable>)> {
+        let state = self.state();
+        let place = state.head(slot).place(seq);
+        let gone =
+            || Error::corruption_at(std::path::Path::new("memory"), seq, "the place of a published message", "none");
+        Ok((place.ok_or_else(gone)?, state.files.clone()))
     }
 
     /// The ordinal of a published message; 0 before the first.
@@ -129,9 +191,4 @@ impl Pipeline {
         }
         Ok(low)
     }
-}
-
-/// A place that the state must have and has not.
-fn gone(seq: u64) -> Error {
-    Error::corruption_at(std::path::Path::new("memory"), seq, "the place of a published message", "none")
 }

@@ -1,214 +1,23 @@
 //! The session list: what a device asks for at login.
-//! Owns: entries, the walks over them, when a walk must begin again. May touch: `read`, `state`.
+//! Owns: the walks over a user's sessions, when a walk must begin again. May touch: `entry`, `read`,
+//! `unread`, `visible`, `state`.
 //! Never: looks at a message of a session it does not return, or at one that was read.
 
 use super::Store;
 use super::cursor::{Cursor, RecentCursor};
-use super::pipeline::Pipeline;
-use super::read::{Message, Reader};
+use super::entry::{Snapshot, entries};
+use super::list::{CatchUpQuery, List, ListQuery, Recent, Totals};
+use super::read::Reader;
+use super::since::{check_horizon, check_since};
+use super::unread::Range;
+use super::visible::{Sessions, activity, entry_version};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Epoch, Peer, Seq, UserId, Version};
-use crate::journal::{EpochEnd, Place, ends_since};
-use crate::limits::{
-    CATCH_UP_BYTES_MAX, CATCH_UP_MESSAGES_MAX, LATEST_BYTES_MAX, LATEST_MESSAGES_MAX, LIST_ENTRIES_MAX, check,
-};
-use crate::state::{Presence, Row, State, Tip};
+use crate::id::{Peer, UserId, Version};
+use crate::journal::ends_since;
+use crate::limits::{CATCH_UP_BYTES_MAX, CATCH_UP_MESSAGES_MAX, check};
+use crate::state::Row;
 use crate::time::Timestamp;
-
-/// How much of a session list a page is to hold.
-#[derive(Clone, Debug)]
-pub struct ListQuery {
-    limit: usize,
-    latest: usize,
-}
-
-impl Default for ListQuery {
-    fn default() -> ListQuery {
-        ListQuery { limit: 100, latest: 1 }
-    }
-}
-
-impl ListQuery {
-    /// 100 entries, each with its latest message.
-    pub fn new() -> ListQuery {
-        ListQuery::default()
-    }
-
-    /// At most so many entries; 0 gives an empty page. At most [`LIST_ENTRIES_MAX`].
-    pub fn limit(mut self, entries: usize) -> ListQuery {
-        self.limit = entries;
-        self
-    }
-
-    /// So many of the latest messages with each entry. At most [`LATEST_MESSAGES_MAX`].
-    pub fn latest(mut self, messages: usize) -> ListQuery {
-        self.latest = messages;
-        self
-    }
-
-    fn check(&self) -> Result<()> {
-        check("entries of a list", self.limit, LIST_ENTRIES_MAX)?;
-        check("latest messages", self.latest, LATEST_MESSAGES_MAX)
-    }
-}
-
-/// How much a page of `catch_up` is to hold.
-#[derive(Clone, Debug)]
-pub struct CatchUpQuery {
-    list: ListQuery,
-    messages: usize,
-    bytes: usize,
-}
-
-impl Default for CatchUpQuery {
-    fn default() -> CatchUpQuery {
-        CatchUpQuery { list: ListQuery::default(), messages: 1_000, bytes: 1 << 20 }
-    }
-}
-
-impl CatchUpQuery {
-    /// 100 entries, each with its latest message, with up to 1,000 messages or 1 MiB among them.
-    pub fn new() -> CatchUpQuery {
-        CatchUpQuery::default()
-    }
-
-    /// As [`ListQuery::limit`].
-    pub fn limit(mut self, entries: usize) -> CatchUpQuery {
-        self.list.limit = entries;
-        self
-    }
-
-    /// As [`ListQuery::latest`].
-    pub fn latest(mut self, messages: usize) -> CatchUpQuery {
-        self.list.latest = messages;
-        self
-    }
-
-    /// At most so many messages in all entries together. At most [`CATCH_UP_MESSAGES_MAX`].
-    pub fn messages(mut self, messages: usize) -> CatchUpQuery {
-        self.messages = messages;
-        self
-    }
-
-    /// At most so many bytes of their bodies. At most [`CATCH_UP_BYTES_MAX`].
-    pub fn bytes(mut self, bytes: usize) -> CatchUpQuery {
-        self.bytes = bytes;
-        self
-    }
-}
-
-/// Whether the user is in a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SessionState {
-    /// It is.
-    Member,
-    /// It left; the session is frozen where it did.
-    Left,
-}
-
-/// One session of a user, at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Entry {
-    /// The newest change the user sees in it.
-    pub version: Version,
-    /// With whom.
-    pub peer: Peer,
-    /// Whether the session is there; otherwise it is a tombstone.
-    pub is_add: bool,
-    /// Whether the user is in it.
-    pub state: SessionState,
-    /// Commit time of `version`; for synchronising only.
-    pub session_timestamp: Timestamp,
-    /// When something last happened in it, to sort by.
-    pub activity: Timestamp,
-    /// How many messages are unread.
-    pub unread: u64,
-    /// Seq and timestamp of the oldest unread message, to jump to.
-    pub goto: Option<(Seq, Timestamp)>,
-    /// The latest messages, newest first.
-    pub latest: Vec<Message>,
-    /// The first of `latest` is cut to [`LATEST_BYTES_MAX`].
-    pub latest_cut: bool,
-    /// Up to where the user has read.
-    pub read_mark: Seq,
-    /// The first seq that is shown; `last + 1` if none is.
-    pub first: Seq,
-    /// The last seq that is shown.
-    pub last: Seq,
-    /// Of `catch_up` only: the messages above the walk's base, oldest first.
-    pub messages: Vec<Message>,
-    /// Of `catch_up` only: there are such messages, and they did not fit.
-    pub messages_left_out: bool,
-}
-
-/// A page of a session list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct List {
-    /// In the order of their versions.
-    pub entries: Vec<Entry>,
-    /// Where to go on, now or later.
-    pub next: Cursor,
-    /// Whether more follows now.
-    pub more: bool,
-    /// The present epoch.
-    pub epoch: Epoch,
-    /// The ends of epochs that the asker has not seen, oldest first: what it holds of them above
-    /// their end was lost, and is to be dropped.
-    pub epoch_ends: Vec<EpochEnd>,
-}
-
-/// A page of sessions by activity.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Recent {
-    /// The one with the newest activity first.
-    pub entries: Vec<Entry>,
-    /// Where to go on; `None` if nothing follows.
-    pub before: Option<RecentCursor>,
-    /// On the first page: from where [`Store::changed`] goes on.
-    pub changed: Option<Cursor>,
-    /// The present epoch.
-    pub epoch: Epoch,
-    /// On the first page: all ends of epochs, see [`List::epoch_ends`].
-    pub epoch_ends: Vec<EpochEnd>,
-}
-
-/// Counts over all sessions of a user.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Totals {
-    /// How many messages are unread.
-    pub unread: u64,
-}
-
-/// What an entry is made from: gathered at one moment, built afterwards.
-struct Snapshot {
-    row: Row,
-    tip: Tip,
-    peer: Peer,
-    /// Where the latest messages lie, newest first.
-    latest: Latest,
-    /// Where the message after the read mark lies.
-    after_mark: Option<Place>,
-}
-
-/// One place needs no memory of its own, and one is what most ask for.
-enum Latest {
-    One(Place),
-    Many(Vec<Place>),
-}
-
-impl Latest {
-    fn places(&self) -> &[Place] {
-        match self {
-            Latest::One(place) => std::slice::from_ref(place),
-            Latest::Many(places) => places,
-        }
-    }
-}
+use std::cmp::Reverse;
 
 impl Store {
     /// The user's sessions that changed since `cursor`, in the order in which they did; from nothing,
@@ -249,7 +58,7 @@ impl Store {
         let (mut list, snapshots, base) = self.walk(user, Start::of(cursor), &query.list)?;
         let (mut messages_left, mut bytes_left) = (query.messages as u64, query.bytes);
         for (entry, snapshot) in list.entries.iter_mut().zip(&snapshots) {
-            match messages_above(&self.pipeline, snapshot, base, messages_left, bytes_left)? {
+            match snapshot.messages_above(&self.pipeline, base, messages_left, bytes_left)? {
                 Some(messages) => {
                     messages_left -= messages.len() as u64;
                     bytes_left -= messages.iter().map(|message| message.body.len()).sum::<usize>();
@@ -261,7 +70,8 @@ impl Store {
         Ok(list)
     }
 
-    /// The user's sessions by activity, newest first. Go on with `before`.
+    /// The user's sessions by activity, newest first, without tombstones and amendments. Go on with
+    /// `before`. The first page also has all pinned sessions, and a cursor for [`Store::changed`].
     ///
     /// # Errors
     /// `LimitExceeded`, `InvalidInput` for id 0, `Corruption`.
@@ -269,34 +79,39 @@ impl Store {
         query.check()?;
         check_user(user)?;
         let pipeline = &self.pipeline;
-        let time = pipeline.now();
+        let now = pipeline.now();
         let state = pipeline.state();
+        let sessions = Sessions::of(&state, user);
         let key = |row: &Row| {
             let head = state.head(row.slot);
-            head.timeline.peer_of(user).map(|peer| (std::cmp::Reverse(activity(row, &head.tip)), peer))
+            let peer = head.timeline.peer_of(user).filter(|_| !row.is_tombstone(&head.tip))?;
+            Some((Reverse(activity(row, &head.tip)), peer))
         };
-        let start = before.map(|cursor| (std::cmp::Reverse(cursor.activity.0), cursor.peer));
-        let mut found: Vec<_> = sessions(&state, user)
-            .filter_map(|row| Some((key(row)?, row)))
-            .filter(|(key, _)| start.is_none_or(|start| *key > start))
-            .collect();
+        let start = before.map(|cursor| (Reverse(cursor.activity.0), cursor.peer));
+        let all: Vec<_> = sessions.iter().filter_map(|row| Some((key(row)?, row))).collect();
+        let is_first = before.is_none();
+        let mut pinned: Vec<_> = all.iter().filter(|(_, row)| is_first && row.flags.pinned).copied().collect();
+        pinned.sort_unstable_by_key(|(key, _)| *key);
+        let mut found: Vec<_> = all.into_iter().filter(|(key, _)| start.is_none_or(|start| *key > start)).collect();
         let more = found.len() > query.limit;
         if more && query.limit > 0 {
             found.select_nth_unstable_by_key(query.limit, |(key, _)| *key);
         }
         found.truncate(query.limit);
         found.sort_unstable_by_key(|(key, _)| *key);
-        let snapshots: Vec<_> = found.iter().map(|(key, row)| snapshot(&state, row, key.1, query.latest)).collect();
+        let gather = |found: &[((Reverse<u64>, Peer), &Row)]| -> Vec<Snapshot> {
+            found.iter().map(|(key, row)| Snapshot::of(&state, user, key.1, row, query.latest, None)).collect()
+        };
+        let (pinned, listed) = (gather(&pinned), gather(&found));
         let last =
             found.last().map(|((activity, peer), _)| RecentCursor { activity: Timestamp(activity.0), peer: *peer });
         let published = Version(state.version);
-        let reader = Reader { files: state.files.clone(), time: time.max(state.time) };
+        let reader = Reader::of(&state, now);
         drop(state);
-        let entries = entries(pipeline, &reader, user, &snapshots)?;
         let epoch = pipeline.epochs.current;
-        let is_first = before.is_none();
         Ok(Recent {
-            entries,
+            entries: entries(pipeline, &reader, &listed)?,
+            pinned: entries(pipeline, &reader, &pinned)?,
             before: if more { last.or(before.copied()) } else { None },
             changed: is_first.then_some(Cursor { epoch, base: published, position: published, newest: published }),
             epoch,
@@ -310,14 +125,19 @@ impl Store {
     /// `InvalidInput` for id 0, `Corruption`.
     pub fn total_unread(&self, user: UserId) -> Result<Totals> {
         check_user(user)?;
-        let rows: Vec<(Row, Tip)> = {
+        let ranges: Vec<Range> = {
             let state = self.pipeline.state();
-            sessions(&state, user).map(|row| (*row, state.head(row.slot).tip)).collect()
+            let sessions = Sessions::of(&state, user);
+            let present = sessions.iter().map(|row| (row, state.head(row.slot)));
+            let present = present.filter(|(row, head)| !row.is_tombstone(&head.tip));
+            present.map(|(row, head)| Range::of(&state, head, user, row)).collect()
         };
         let mut totals = Totals::default();
-        for (row, tip) in rows {
-            let own = own_above_mark(&self.pipeline, &row, &tip)?;
-            totals.unread += unread(&row, &tip, own.len() as u64);
+        for range in ranges {
+            let unread = range.unread(&range.own(&self.pipeline)?);
+            let flags = range.row.flags;
+            *(if flags.muted { &mut totals.muted_unread } else { &mut totals.unread }) += unread;
+            totals.marked_unread += u64::from(flags.marked_unread);
         }
         Ok(totals)
     }
@@ -328,7 +148,7 @@ impl Store {
         check_user(user)?;
         let pipeline = &self.pipeline;
         let epochs = &pipeline.epochs;
-        let time = pipeline.now();
+        let now = pipeline.now();
         let state = pipeline.state();
         let published = Version(state.version);
         let cursor = match start {
@@ -338,17 +158,21 @@ impl Store {
             Start::At(since) => {
                 let first = state.first_version_at(since.0).unwrap_or(published.0 + 1);
                 let before = Version(first - 1);
+                check_horizon(&state, before)?;
                 Cursor { epoch: epochs.current, base: before, position: before, newest: Version::NONE }
             }
             Start::After(cursor) => {
-                check_cursor(&cursor, published, epochs.current, &epochs.ended)?;
+                check_since(&state, epochs, cursor.epoch, cursor.reach(), cursor.base)?;
                 cursor
             }
         };
+        let sessions = Sessions::of(&state, user);
         let mut found: Vec<(u64, &Row)> = Vec::new();
-        for row in sessions(&state, user) {
-            let version = entry_version(row, &state.head(row.slot).tip).0;
-            if version > cursor.position.0 {
+        for row in sessions.iter() {
+            let head = state.head(row.slot);
+            let (version, _) = entry_version(row, head, user);
+            // What was gone before the walk began, or before the last one, is news to nobody.
+            if version > cursor.position.0 && (version > cursor.base.0 || !row.is_tombstone(&head.tip)) {
                 found.push((version, row));
             }
         }
@@ -363,12 +187,13 @@ impl Store {
             .iter()
             .filter_map(|(_, row)| {
                 let peer = state.head(row.slot).timeline.peer_of(user)?;
-                Some(snapshot(&state, row, peer, query.latest))
+                Some(Snapshot::of(&state, user, peer, row, query.latest, Some(cursor.base.0)))
             })
             .collect();
-        let reader = Reader { files: state.files.clone(), time: time.max(state.time) };
+        let reader = Reader::of(&state, now);
+        drop(sessions);
         drop(state);
-        let entries = entries(pipeline, &reader, user, &snapshots)?;
+        let entries = entries(pipeline, &reader, &snapshots)?;
         let epoch = epochs.current;
         let next = if more {
             let position = cursor.position.max(newest);
@@ -402,202 +227,6 @@ impl Start {
     }
 }
 
-/// Checks that everything the cursor's client has seen is in this store.
-fn check_cursor(cursor: &Cursor, published: Version, current: Epoch, ended: &[EpochEnd]) -> Result<()> {
-    let end = match ended.iter().find(|ended| ended.epoch == cursor.epoch) {
-        _ if cursor.epoch == current => published,
-        Some(ended) => ended.end,
-        None => return Err(Error::new(ErrorKind::ResetRequired, "the cursor's epoch is unknown here")),
-    };
-    if cursor.reach() <= end {
-        return Ok(());
-    }
-    let message = format!("the cursor is beyond the end of its epoch: end={} got={}", end.0, cursor.reach().0);
-    Err(Error::new(ErrorKind::ResetRequired, message))
-}
-
 fn check_user(user: UserId) -> Result<()> {
     if user.is_none() { Err(Error::new(ErrorKind::InvalidInput, "id 0 means none")) } else { Ok(()) }
-}
-
-/// The rows of a user that are sessions.
-fn sessions(state: &State, user: UserId) -> impl Iterator<Item = &Row> {
-    state.rows(user).iter().filter(|row| row.presence != Presence::Outside)
-}
-
-/// The newest change of a session that its user sees, and its commit time.
-fn entry_version(row: &Row, tip: &Tip) -> (u64, u64) {
-    if row.presence == Presence::Left || row.version >= tip.version {
-        (row.version, row.time)
-    } else {
-        (tip.version, tip.time)
-    }
-}
-
-fn activity(row: &Row, tip: &Tip) -> u64 {
-    let (end, timestamp) = match row.presence {
-        Presence::Left => (row.ceiling, row.ceiling_timestamp),
-        Presence::Member | Presence::Outside => (tip.last, tip.last_timestamp),
-    };
-    if end > row.joined_at { timestamp } else { row.joined_time }
-}
-
-/// The number of unread messages, given how many of the sender's own are above its mark.
-fn unread(row: &Row, tip: &Tip, own: u64) -> u64 {
-    let ordinal = if row.presence == Presence::Left { row.ceiling_ordinal } else { tip.ordinal };
-    // A floor above the ceiling's messages, or a mark at the end, leaves nothing.
-    ordinal.saturating_sub(row.mark_ordinal()).saturating_sub(own)
-}
-
-/// The ordinals of the user's own counting messages between mark and end, newest first. Only a mark
-/// that moved back, or messages sent from outside, leave any there.
-fn own_above_mark(pipeline: &Pipeline, row: &Row, tip: &Tip) -> Result<Vec<u64>> {
-    let (mark, end) = (row.mark(), row.end(tip.last));
-    let mut own = Vec::new();
-    let mut seq = row.own_last;
-    while seq > mark {
-        let append = pipeline.stored(row.slot, seq)?.append;
-        if seq <= end {
-            own.push(append.ordinal);
-        }
-        if append.own_previous >= seq {
-            let path = std::path::Path::new("memory");
-            return Err(Error::corruption_at(path, seq, "an earlier own message", append.own_previous.to_string()));
-        }
-        seq = append.own_previous;
-    }
-    Ok(own)
-}
-
-fn snapshot(state: &State, row: &Row, peer: Peer, latest: usize) -> Snapshot {
-    let head = state.head(row.slot);
-    let end = row.end(head.tip.last);
-    let first_latest = end.saturating_sub(latest as u64).max(row.floor).min(end);
-    let latest = match &head.places[first_latest as usize..end as usize] {
-        [place] => Latest::One(*place),
-        places => Latest::Many(places.iter().rev().copied().collect()),
-    };
-    Snapshot { row: *row, tip: head.tip, peer, latest, after_mark: head.place(row.mark() + 1) }
-}
-
-fn entries(pipeline: &Pipeline, reader: &Reader, user: UserId, snapshots: &[Snapshot]) -> Result<Vec<Entry>> {
-    reader.touch(snapshots.iter().flat_map(|snapshot| snapshot.latest.places()).copied());
-    reader.touch(snapshots.iter().filter_map(|snapshot| snapshot.after_mark));
-    snapshots.iter().map(|snapshot| entry(pipeline, reader, user, snapshot)).collect()
-}
-
-fn entry(pipeline: &Pipeline, reader: &Reader, user: UserId, snapshot: &Snapshot) -> Result<Entry> {
-    let Snapshot { row, tip, .. } = snapshot;
-    let (version, time) = entry_version(row, tip);
-    let own = own_above_mark(pipeline, row, tip)?;
-    let unread = unread(row, tip, own.len() as u64);
-    let goto = if unread == 0 { None } else { Some(oldest_unread(pipeline, reader, user, snapshot, &own)?) };
-    let (latest, latest_cut) = latest(reader, snapshot.latest.places())?;
-    Ok(Entry {
-        version: Version(version),
-        peer: snapshot.peer,
-        is_add: true,
-        state: if row.presence == Presence::Left { SessionState::Left } else { SessionState::Member },
-        session_timestamp: Timestamp(time),
-        activity: Timestamp(activity(row, tip)),
-        unread,
-        goto,
-        latest,
-        latest_cut,
-        read_mark: Seq(row.mark()),
-        first: Seq(row.floor + 1),
-        last: Seq(row.end(tip.last)),
-        messages: Vec::new(),
-        messages_left_out: false,
-    })
-}
-
-/// The oldest message above the mark that counts and is not the user's own; there is one.
-fn oldest_unread(
-    pipeline: &Pipeline,
-    reader: &Reader,
-    user: UserId,
-    snapshot: &Snapshot,
-    own: &[u64],
-) -> Result<(Seq, Timestamp)> {
-    if let Some(place) = snapshot.after_mark {
-        let append = reader.stored(place)?.append;
-        if append.counts && append.sender != user {
-            return Ok((Seq(append.seq), Timestamp(append.timestamp)));
-        }
-    }
-    // The first ordinal above the mark that is not of an own message, then the message that has it.
-    let row = &snapshot.row;
-    let mut ordinal = row.mark_ordinal() + 1;
-    for own in own.iter().rev() {
-        if *own == ordinal {
-            ordinal += 1;
-        }
-    }
-    let end = row.end(snapshot.tip.last);
-    let seq = pipeline.first_not(row.slot, row.mark() + 1, end, |stored| stored.append.ordinal < ordinal)?;
-    let append = pipeline.stored(row.slot, seq)?.append;
-    Ok((Seq(append.seq), Timestamp(append.timestamp)))
-}
-
-/// As many whole messages as fit, or the newest one cut.
-fn latest(reader: &Reader, places: &[Place]) -> Result<(Vec<Message>, bool)> {
-    let mut messages = Vec::with_capacity(places.len());
-    let mut bytes = 0;
-    for place in places {
-        let mut message = reader.message(*place)?;
-        bytes += message.body.len();
-        if bytes > LATEST_BYTES_MAX {
-            if messages.is_empty() {
-                message.body = message.body.first(LATEST_BYTES_MAX);
-                messages.push(message);
-                return Ok((messages, true));
-            }
-            break;
-        }
-        messages.push(message);
-    }
-    Ok((messages, false))
-}
-
-/// The messages of a session above `base`, unless they are above the bounds.
-fn messages_above(
-    pipeline: &Pipeline,
-    snapshot: &Snapshot,
-    base: u64,
-    messages_max: u64,
-    bytes_max: usize,
-) -> Result<Option<Vec<Message>>> {
-    let Snapshot { row, tip, .. } = snapshot;
-    let end = row.end(tip.last);
-    let first = if row.joined_version > base {
-        row.floor + 1
-    } else if tip.version <= base {
-        end + 1
-    } else {
-        pipeline.first_not(row.slot, row.floor + 1, end, |stored| stored.commit.version <= base)?
-    };
-    if first > end {
-        return Ok(Some(Vec::new()));
-    }
-    if end - first + 1 > messages_max {
-        return Ok(None);
-    }
-    let time = pipeline.now();
-    let (places, reader) = {
-        let state = pipeline.state();
-        let places = state.head(row.slot).places[first as usize - 1..end as usize].to_vec();
-        (places, Reader { files: state.files.clone(), time: time.max(state.time) })
-    };
-    let mut messages = Vec::with_capacity(places.len());
-    let mut bytes = 0;
-    for place in places {
-        let message = reader.message(place)?;
-        bytes += message.body.len();
-        if bytes > bytes_max {
-            return Ok(None);
-        }
-        messages.push(message);
-    }
-    Ok(Some(messages))
 }

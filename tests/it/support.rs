@@ -74,3 +74,12 @@ pub fn number_from_env(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{name} must be a number: got={text}")))
 }
+
+/// The timeline that `user` calls `peer`, which is no source.
+pub fn timeline_of(user: restante::UserId, peer: restante::Peer) -> restante::Timeline {
+    match peer {
+        restante::Peer::User(other) => restante::Timeline::direct(user, other),
+        restante::Peer::Group(group) => restante::Timeline::Group(group),
+        _ => panic!("what a source is only the store knows: {peer}"),
+    }
+}

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use restante::{
     CatchUpQuery, Cursor, Draft, Durability, ErrorKind, HistoryQuery, ListQuery, ManualClock, Peer, RecentCursor, Seq,
-    SimStorage, Store, Timeline, Timestamp, UserId,
+    SimStorage, Store, Timestamp, UserId,
 };
 
 use super::answer::{Page, Plain, Session, Sessions, Written, plain, plain_effect};
@@ -27,7 +27,7 @@ enum Walk {
 
 impl Run<'_> {
     pub fn ask_history(&mut self, by: u8, with: With, ask: &Ask) -> Checked {
-        let timeline = Timeline::of(user(by), with.peer());
+        let timeline = crate::support::timeline_of(user(by), with.peer());
         let bounds = match ask.within {
             Within::All => Bounds::All,
             Within::Seqs(low, high) => Bounds::Seqs(low, high),
@@ -192,7 +192,7 @@ impl Run<'_> {
                 let all = Ask { newest: false, within: Within::All, limit: Some(1_000), bytes: Some(16 << 20) };
                 self.ask_history(by, with, &all)?;
                 self.ask_history(by, with, &Ask { newest: true, limit: Some(3), bytes: None, ..all })?;
-                let middle = self.world.seen().last_seq(Timeline::of(user(by), with.peer())) / 2;
+                let middle = self.world.seen().last_seq(crate::support::timeline_of(user(by), with.peer())) / 2;
                 let around = Within::Seqs(Bound::Included(middle), Bound::Excluded(middle + 4));
                 self.ask_history(by, with, &Ask { newest: true, within: around, limit: None, bytes: None })?;
             }

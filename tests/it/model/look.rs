@@ -91,7 +91,7 @@ impl View<'_> {
         if user.is_none() || is_none(peer) {
             return Err(ErrorKind::InvalidInput.into());
         }
-        let timeline = Timeline::of(user, peer);
+        let timeline = crate::support::timeline_of(user, peer);
         let Some(row) = self.row(user, timeline) else {
             return match peer {
                 Peer::User(_) => Ok(Page { messages: vec![], covers: None, older: Edge::End, newer: Edge::End }),
@@ -192,7 +192,7 @@ impl View<'_> {
     }
 
     pub fn session(&self, user: UserId, peer: Peer, latest_max: usize) -> Session {
-        let timeline = Timeline::of(user, peer);
+        let timeline = crate::support::timeline_of(user, peer);
         let row = self.row(user, timeline).expect("only sessions are asked for");
         let messages = self.messages_of(timeline);
         let last = messages.len() as u64;
@@ -318,7 +318,7 @@ impl World {
         if let Some((messages_max, bytes_max)) = wish.messages {
             let (mut messages, mut bytes) = (0, 0);
             for entry in &mut entries {
-                let timeline = Timeline::of(user, entry.peer);
+                let timeline = crate::support::timeline_of(user, entry.peer);
                 let row = view.row(user, timeline).expect("an entry has a row");
                 let mut above = view.visible(timeline, &row);
                 above.retain(|sent| row.joined_version > start.base || sent.version > start.base);

@@ -170,7 +170,7 @@ impl Run<'_> {
 
     /// Traps of reading, before it happens.
     pub fn note_mark_read(&mut self, by: u8, with: With, upto: u64) {
-        let timeline = Timeline::of(user(by), with.peer());
+        let timeline = crate::support::timeline_of(user(by), with.peer());
         let view = self.world.sequenced();
         let seen_last = self.world.seen().last_seq(timeline);
         let mut met = Vec::new();
@@ -199,7 +199,7 @@ impl Run<'_> {
     }
 
     pub fn note_mark_back(&mut self, before: usize, by: u8, with: With, seq: u64, answer: &Answer<u64>) {
-        let timeline = Timeline::of(user(by), with.peer());
+        let timeline = crate::support::timeline_of(user(by), with.peer());
         let view = self.view_before(before);
         let Some(row) = view.row(user(by), timeline) else { return };
         let is_own = |sent: &Sent<'_>| sent.letter.sender == user(by) && sent.letter.counts;
@@ -211,7 +211,7 @@ impl Run<'_> {
     }
 
     pub fn note_history(&mut self, by: u8, with: With, question: &Question, model: &Plain<Page>) {
-        let timeline = Timeline::of(user(by), with.peer());
+        let timeline = crate::support::timeline_of(user(by), with.peer());
         let view = self.world.seen();
         let mut met = Vec::new();
         match model {
@@ -306,7 +306,7 @@ impl Run<'_> {
     }
 
     fn traps_of(&self, by: u8, entry: &Session, wish: &Wish) -> Vec<&'static str> {
-        let timeline = Timeline::of(user(by), entry.peer);
+        let timeline = crate::support::timeline_of(user(by), entry.peer);
         let view = self.world.seen();
         let row = view.row(user(by), timeline).expect("an entry has a row");
         let visible = view.visible(timeline, &row);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use restante::{
     ClientId, CrashPlan, Cursor, Draft, Durability, Epoch, GroupSettings, Loss, ManualClock, Options, Peer, ReadMode,
-    RecentCursor, Seq, SimStorage, Store, Threads, Ticket, Timeline, Timestamp, UserId,
+    RecentCursor, Seq, SimStorage, Store, Threads, Ticket, Timestamp, UserId,
 };
 
 use super::answer::{Admitted, Bytes, Session, Written, plain, plain_effect};
@@ -264,7 +264,7 @@ impl<'a> Run<'a> {
     /// there nor not: makes both the same before a mark.
     fn settle_for(&mut self, write: &Write) -> Checked {
         let (Write::Read { by, with, .. } | Write::UnreadFrom { by, with, .. }) = write else { return Ok(()) };
-        let timeline = Timeline::of(user(*by), with.peer());
+        let timeline = crate::support::timeline_of(user(*by), with.peer());
         let (seen, sequenced) = (self.world.seen(), self.world.sequenced());
         let is_row_same = seen.row(user(*by), timeline) == sequenced.row(user(*by), timeline);
         let is_last_same = seen.last_seq(timeline) == sequenced.last_seq(timeline);
@@ -371,7 +371,7 @@ impl<'a> Run<'a> {
         match point {
             Point::Seq(seq) => seq,
             Point::End(offset) => {
-                let timeline = Timeline::of(user(by), with.peer());
+                let timeline = crate::support::timeline_of(user(by), with.peer());
                 let view = self.world.sequenced();
                 let last = view.last_seq(timeline);
                 let end = view.row(user(by), timeline).map_or(last, |row| row.end(last));

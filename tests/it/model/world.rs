@@ -374,7 +374,7 @@ impl World {
         if user.is_none() || is_none(peer) {
             return refused(ErrorKind::InvalidInput);
         }
-        let timeline = Timeline::of(user, peer);
+        let timeline = crate::support::timeline_of(user, peer);
         let Some(row) = self.sequenced().row(user, timeline) else { return refused(ErrorKind::NotFound) };
         // A mark is clamped to what is published when the call is made.
         let read = upto.min(row.end(self.seen().last_seq(timeline)));
@@ -388,7 +388,7 @@ impl World {
         if user.is_none() || is_none(peer) || seq == 0 {
             return refused(ErrorKind::InvalidInput);
         }
-        let timeline = Timeline::of(user, peer);
+        let timeline = crate::support::timeline_of(user, peer);
         let Some(row) = self.sequenced().row(user, timeline) else { return refused(ErrorKind::NotFound) };
         if seq > row.end(self.seen().last_seq(timeline)) {
             return refused(ErrorKind::InvalidInput);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use restante::{
     CatchUpQuery, ClientId, Draft, Durability, GroupSettings, HistoryQuery, ListQuery, ManualClock, Options, Peer,
-    ReadMode, Seq, SimStorage, Store, Threads, Timeline, Timestamp, UserId,
+    ReadMode, Seq, SimStorage, Store, Threads, Timestamp, UserId,
 };
 
 use crate::scene::{HOUR, MINUTE, START, group, room, user, with};
@@ -144,7 +144,7 @@ fn body(rng: &mut Rng) -> Vec<u8> {
 }
 
 fn draft<'a>(rng: &mut Rng, sender: UserId, peer: Peer, clock: &ManualClock, body: &'a [u8]) -> Draft<'a> {
-    let mut draft = Draft::new(Timeline::of(sender, peer), sender, body).kind(rng.below(3) as u16);
+    let mut draft = Draft::new(crate::support::timeline_of(sender, peer), sender, body).kind(rng.below(3) as u16);
     draft = draft.counts(!rng.percent(10));
     if rng.percent(40) {
         draft = draft.client_id(ClientId(u128::from(rng.between(1, 40))));

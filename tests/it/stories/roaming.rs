@@ -77,7 +77,7 @@ impl Life {
     }
 
     fn end(&self, peer: Peer) -> u64 {
-        self.sent.get(&Timeline::of(OWNER, peer)).map_or(0, |messages| messages.len() as u64)
+        self.sent.get(&crate::support::timeline_of(OWNER, peer)).map_or(0, |messages| messages.len() as u64)
     }
 
     fn join(&mut self, id: u64) {
@@ -97,7 +97,7 @@ impl Life {
         for _ in 0..count {
             self.scene.clock.advance(self.rng.below(90 * SECOND));
             let peer = if self.rng.percent(60) { room(self.rng.between(1, 5)) } else { self.someone() };
-            let timeline = Timeline::of(OWNER, peer);
+            let timeline = crate::support::timeline_of(OWNER, peer);
             let is_member = self.windows.get(&peer).is_some_and(|(_, ceiling)| ceiling.is_none());
             let sender = match peer {
                 Peer::User(other) if self.rng.percent(60) => other,
@@ -136,7 +136,7 @@ impl Life {
         for (peer, (floor, ceiling)) in &self.windows {
             let end = ceiling.unwrap_or(self.end(*peer));
             let none = Vec::new();
-            let sent = self.sent.get(&Timeline::of(OWNER, *peer)).unwrap_or(&none);
+            let sent = self.sent.get(&crate::support::timeline_of(OWNER, *peer)).unwrap_or(&none);
             let want = &sent[*floor as usize..end as usize];
             let newest_first = self.pull_down(*peer, *floor, end, ceiling.is_some());
             let oldest_first = self.pull_up(*peer, *floor, end, ceiling.is_some());

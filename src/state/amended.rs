@@ -1,0 +1,117 @@
+//! What became of a timeline's messages after they were sent.
+//! Owns: recalls and edits of one timeline, in both orders. May touch: `journal` (places only).
+//! Never: knows who hid what; that is in each user's row.
+
+use crate::id::UserId;
+use crate::journal::Place;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The newest thing that happened to a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Amendment {
+    pub version: u64,
+    pub time: u64,
+    pub by: UserId,
+    /// Where the body of an edit lies; none for a recall.
+    pub edit: Option<Place>,
+}
+
+/// A counting message that was recalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Recalled {
+    pub seq: u64,
+    pub ordinal: u64,
+}
+
+/// Recalls and edits of one timeline.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AmendedMessages {
+    by_seq: BTreeMap<u64, Amendment>,
+    /// Version and seq of each, the newest last.
+    order: BTreeSet<(u64, u64)>,
+    /// The newest version among all up to a seq, as steps: both rise.
+    steps: Vec<Step>,
+    /// The counting ones that were recalled, ascending; shared with readers.
+    recalled: Arc<Vec<Recalled>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    seq: u64,
+    version: u64,
+    time: u64,
+}
+
+impl AmendedMessages {
+    /// Notes an amendment newer than all others. `counting` has the ordinal of a counting message.
+    pub fn insert(&mut self, seq: u64, amendment: Amendment, counting: Option<u64>) {
+        let Amendment { version, time, edit, .. } = amendment;
+        if let Some(before) = self.by_seq.insert(seq, amendment) {
+            self.order.remove(&(before.version, seq));
+        }
+        self.order.insert((version, seq));
+        self.steps.truncate(self.steps.partition_point(|step| step.seq < seq));
+        self.steps.push(Step { seq, version, time });
+        if let (None, Some(ordinal)) = (edit, counting) {
+            let index = self.recalled.partition_point(|recalled| recalled.seq < seq);
+            Arc::make_mut(&mut self.recalled).insert(index, Recalled { seq, ordinal });
+        }
+    }
+
+    pub fn get(&self, seq: u64) -> Option<&Amendment> {
+        self.by_seq.get(&seq)
+    }
+
+    pub fn is_recalled(&self, seq: u64) -> bool {
+        self.get(seq).is_some_and(|amendment| amendment.edit.is_none())
+    }
+
+    /// Version and commit time of the newest amendment at or below `seq`.
+    pub fn newest_up_to(&self, seq: u64) -> (u64, u64) {
+        let steps = self.steps.partition_point(|step| step.seq <= seq);
+        steps.checked_sub(1).map_or((0, 0), |index| (self.steps[index].version, self.steps[index].time))
+    }
+
+    /// All in the order in which they were made, from above this pair of version and seq.
+    pub fn after(&self, version: u64, seq: u64) -> impl Iterator<Item = (u64, &Amendment)> {
+        let bounds = (std::ops::Bound::Excluded((version, seq)), std::ops::Bound::Unbounded);
+        self.order.range(bounds).map(|(_, seq)| (*seq, &self.by_seq[seq]))
+    }
+
+    /// All by seq.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &Amendment)> {
+        self.by_seq.iter().map(|(seq, amendment)| (*seq, amendment))
+    }
+
+    /// The counting messages that were recalled, ascending.
+    pub fn recalled(&self) -> &Arc<Vec<Recalled>> {
+        &self.recalled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_up_to_a_seq_is_the_largest_version_there() {
+        let mut amended = AmendedMessages::default();
+        let mut plain: BTreeMap<u64, u64> = BTreeMap::new();
+        for version in 1..500u64 {
+            let seq = version * version * 7 % 61 + 1;
+            let edit = Some(Place::new(1, version));
+            amended.insert(seq, Amendment { version, time: version * 10, by: UserId(1), edit }, Some(seq));
+            plain.insert(seq, version);
+            for upto in 0..64 {
+                let want = plain.range(..=upto).map(|(_, version)| *version).max().unwrap_or(0);
+                assert_eq!(amended.newest_up_to(upto), (want, want * 10), "up to {upto} at {version}");
+            }
+            let mut order: Vec<(u64, u64)> = plain.iter().map(|(seq, version)| (*version, *seq)).collect();
+            order.sort_unstable();
+            let found: Vec<(u64, u64)> = amended.after(0, 0).map(|(seq, amendment)| (amendment.version, seq)).collect();
+            assert_eq!(found, order);
+        }
+        assert!(amended.recalled().is_empty());
+    }
+}

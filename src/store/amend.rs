@@ -1,0 +1,188 @@
+//! What becomes of a message after it was sent: recalled, edited, hidden.
+//! Owns: reading what an amendment must know of its message. May touch: `pipeline`, `state`.
+//! Never: asks who may; that is the server's to know.
+
+use super::pipeline::Pipeline;
+use super::since::check_since;
+use super::visible::{Amendment, amendments_after};
+use super::{AmendmentCursor, Store, Ticket};
+use crate::change::Hidden;
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{Peer, Seq, Timeline, UserId, Version};
+use crate::limits::{AMENDMENTS_MAX, HIDE_SEQS_MAX, check};
+use crate::state::{AmendFound, AmendPlan, Effect, HidePlan};
+
+/// A page of amendments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Amendments {
+    /// By version, then seq.
+    pub amendments: Vec<Amendment>,
+    /// Where to go on.
+    pub next: AmendmentCursor,
+    /// Whether more follows now.
+    pub more: bool,
+}
+
+impl Store {
+    /// Takes a message back, for everyone and for good: its body, mentions and alerts are not shown any
+    /// more, and it is unread for nobody. Its place stays, with who recalled it and when.
+    ///
+    /// `by` is noted as it is; none stands for the server itself. Who may recall, and how long, is the
+    /// server's policy. A second recall changes nothing (`Unchanged`). Works also while the disk is full.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such message; `Trimmed` if it was there; `InvalidInput` for an id of 0;
+    /// `Poisoned`, `Closed`.
+    pub fn recall(&self, by: UserId, timeline: Timeline, seq: Seq) -> Ticket<Effect> {
+        self.amend(by, timeline, seq, None)
+    }
+
+    /// Gives a message another body, for everyone. Nothing else about it changes. The newest edit holds;
+    /// the body it has already changes nothing (`Unchanged`).
+    ///
+    /// # Errors
+    /// As [`Store::recall`]; `Refused` if it was recalled; `Dissolved`; `LimitExceeded` as for the body of
+    /// an append; `Full`.
+    pub fn edit(&self, by: UserId, timeline: Timeline, seq: Seq, body: &[u8]) -> Ticket<Effect> {
+        self.amend(by, timeline, seq, Some(body))
+    }
+
+    fn amend(&self, by: UserId, timeline: Timeline, seq: Seq, body: Option<&[u8]>) -> Ticket<Effect> {
+        let pipeline = &self.pipeline;
+        let plan = check_edit(pipeline, timeline, body).and_then(|()| {
+            let mut plan = AmendPlan { timeline, seq: seq.0, by, recalls: body.is_none(), found: None };
+            find(pipeline, &mut plan, body)?;
+            Ok(plan)
+        });
+        let mut plan = match plan {
+            Ok(plan) => plan,
+            Err(error) => return Ticket::ready(Err(error)),
+        };
+        let decided = pipeline.sequence(
+            self.durability,
+            &mut plan,
+            |plan, sequencer, state, now| sequencer.amend(state, now, plan, body.unwrap_or_default()),
+            |plan| find(pipeline, plan, body),
+        );
+        Ticket::new(pipeline, self.durability, decided)
+    }
+
+    /// Hides messages from the user, on all its devices and for good; everyone else sees them. At most
+    /// [`HIDE_SEQS_MAX`] in one change. Those that are hidden already are left out; if all are, nothing
+    /// changes (`Unchanged`). Works also while the disk is full.
+    ///
+    /// # Errors
+    /// `NotFound` if the user has no such session, or is not shown one of the messages; `Trimmed` for one
+    /// that was there; then none is hidden. `LimitExceeded`, `InvalidInput` for an id of 0, `Poisoned`,
+    /// `Closed`.
+    pub fn hide(&self, user: UserId, peer: Peer, seqs: &[Seq]) -> Ticket<Effect> {
+        let plan = check("messages to hide", seqs.len(), HIDE_SEQS_MAX)
+            .and_then(|()| self.session_timeline(user, peer))
+            .and_then(|timeline| plan_hide(&self.pipeline, timeline, user, seqs));
+        self.planned(plan, |plan, sequencer, state, now| sequencer.hide(state, now, plan))
+    }
+
+    /// What became of the session's messages since a cursor, or ever: of each message the newest, as far
+    /// as the user may see it. An entry of the session list holds the first of these, and a cursor to go on
+    /// here if it cannot hold all.
+    ///
+    /// # Errors
+    /// `NotFound` if the user has no such session; `ResetRequired` as for [`Store::changed`];
+    /// `LimitExceeded` above [`AMENDMENTS_MAX`]; `InvalidInput` for an id of 0.
+    pub fn amendments(
+        &self,
+        user: UserId,
+        peer: Peer,
+        since: Option<&AmendmentCursor>,
+        limit: usize,
+    ) -> Result<Amendments> {
+        check("amendments of a page", limit, AMENDMENTS_MAX)?;
+        let timeline = self.session_timeline(user, peer)?;
+        let epochs = &self.pipeline.epochs;
+        let state = self.pipeline.state();
+        if let Some(since) = since {
+            check_since(&state, epochs, since.epoch, since.version, since.version)?;
+        }
+        let slot = state.slot(timeline);
+        let Some(row) = slot.and_then(|slot| state.session(user, slot)) else {
+            let message = format!("no such session: {timeline} user={}", user.0);
+            return Err(Error::new(ErrorKind::NotFound, message));
+        };
+        let (version, seq) = since.map_or((0, 0), |since| (since.version.0, since.seq.0));
+        let head = state.head(row.slot);
+        let (amendments, more) = amendments_after(&state, head, user, &row, version, seq, limit);
+        let next = match amendments.last() {
+            Some(last) => AmendmentCursor { epoch: epochs.current, version: last.version, seq: last.seq },
+            None if limit == 0 || since.is_some() => since.copied().unwrap_or(AmendmentCursor {
+                epoch: epochs.current,
+                version: Version::NONE,
+                seq: Seq::NONE,
+            }),
+            None => AmendmentCursor { epoch: epochs.current, version: Version(state.version), seq: Seq(u64::MAX) },
+        };
+        Ok(Amendments { amendments, next, more })
+    }
+}
+
+fn check_edit(pipeline: &Pipeline, timeline: Timeline, body: Option<&[u8]>) -> Result<()> {
+    if timeline.is_none() {
+        return Err(Error::new(ErrorKind::InvalidInput, "id 0 means none"));
+    }
+    let Some(body) = body else { return Ok(()) };
+    let settings = pipeline.state().settings();
+    check("body bytes", body.len(), settings.body_bytes_max)?;
+    let bytes_max = super::append::batch_bytes_max(pipeline.options.journal_bytes);
+    let bytes = crate::state::change_bytes_max(body.len()) as usize;
+    check("bytes of a message in the journal", bytes, bytes_max)
+}
+
+/// Reads what the amendment must know of its message, if it is published.
+fn find(pipeline: &Pipeline, plan: &mut AmendPlan, body: Option<&[u8]>) -> Result<()> {
+    plan.found = None;
+    let (place, amendment, files) = {
+        let state = pipeline.state();
+        let Some(head) = state.head_of(plan.timeline) else { return Ok(()) };
+        let Some(place) = head.place(plan.seq) else { return Ok(()) };
+        let amendment = head.amended.as_ref().and_then(|amended| amended.get(plan.seq).copied());
+        (place, amendment, state.files.clone())
+    };
+    let file = files.get(place)?;
+    let stored = file.read(place.offset())?;
+    let is_same = match (body, amendment.map(|amendment| amendment.edit)) {
+        (None, _) | (_, Some(None)) => false,
+        (Some(body), Some(Some(edit))) => *files.get(edit)?.edited_body(edit.offset())? == *body,
+        (Some(body), None) => *file.body(&stored)? == *body,
+    };
+    let append = &stored.append;
+    plan.found = Some(AmendFound {
+        ordinal: append.ordinal,
+        counts: append.counts,
+        alerts: append.alerts,
+        body_version: amendment.map_or(0, |amendment| amendment.version),
+        is_same,
+    });
+    Ok(())
+}
+
+fn plan_hide(pipeline: &Pipeline, timeline: Timeline, user: UserId, seqs: &[Seq]) -> Result<HidePlan> {
+    let mut seqs: Vec<u64> = seqs.iter().map(|seq| seq.0).collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    let (slot, last) = {
+        let state = pipeline.state();
+        let slot = state.slot(timeline);
+        (slot, slot.map_or(0, |slot| state.head(slot).tip.last))
+    };
+    let mut plan = HidePlan { timeline, user, hides: Vec::new(), unknown: None };
+    for seq in seqs {
+        let Some(slot) = slot.filter(|_| 0 < seq && seq <= last) else {
+            plan.unknown = Some(seq);
+            break;
+        };
+        let append = pipeline.stored(slot, seq)?.append;
+        let counts = append.counts && append.sender != user;
+        plan.hides.push(Hidden { seq, ordinal: append.ordinal, counts, alerts: append.alerts });
+    }
+    Ok(plan)
+}

@@ -1,0 +1,169 @@
+//! Users and the directory of names.
+//! Owns: the checks of these calls, the steps by which a user is removed. May touch: `pipeline`, `state`.
+//! Never: stamps anything; the sequencer does.
+
+use super::{Store, Ticket};
+use crate::error::{Error, ErrorKind, Result};
+use crate::id::{NameKind, Timeline, UserId};
+use crate::limits::{NAME_BYTES_MAX, check};
+use crate::state::{AmendFound, AmendPlan, Effect, Resolved};
+
+/// What removing a user did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RemovedUser {
+    /// How many sessions were dropped.
+    pub sessions: u64,
+    /// How many messages were recalled.
+    pub recalled: u64,
+    /// How many names were freed.
+    pub names: u64,
+}
+
+impl Store {
+    /// Lets a user exist who has done nothing yet: broadcasts from here on are for it, too. Everyone who
+    /// sends, receives, joins or is named exists without this. One who does stays (`Unchanged`).
+    ///
+    /// # Errors
+    /// `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
+    pub fn add_user(&self, user: UserId) -> Ticket<Effect> {
+        self.checked(check_user(user), |sequencer, state, now| sequencer.add_user(state, now, user))
+    }
+
+    /// Whether the user exists, by what is published.
+    pub fn user_exists(&self, user: UserId) -> bool {
+        self.pipeline.state().exists_since(user) > 0
+    }
+
+    /// Removes a user: it leaves its groups, its sessions are dropped and its name is free. What it sent
+    /// stays, unless `recall_all` asks to recall that, too. If the user appears again it begins anew, but
+    /// what it could not see any more it does not see then.
+    ///
+    /// One change for each session and each message recalled, then one that ends the user's existence.
+    /// Blocks until all are as durable as this handle says. If it is cut short, call it again.
+    ///
+    /// # Errors
+    /// `InvalidInput` for id 0, `Corruption`, `Io`, `Unknown`, `Poisoned`, `Closed`.
+    pub fn remove_user(&self, user: UserId, recall_all: bool) -> Result<RemovedUser> {
+        check_user(user)?;
+        let mut removed = RemovedUser::default();
+        if !self.user_exists(user) {
+            // Its removal may be on its way; the answer rests on it.
+            return self.end_user(user).map(|_| removed);
+        }
+        loop {
+            let forget = |timeline| {
+                self.ticket((), move |(), sequencer, state, now| sequencer.forget(state, now, timeline, user))
+            };
+            // All are on their way before the first is waited for, so that they share a sync.
+            let forgotten: Vec<Ticket<Effect>> = self.sessions_of(user).into_iter().map(forget).collect();
+            for ticket in forgotten {
+                removed.sessions += u64::from(ticket.wait()? != Effect::Unchanged);
+            }
+            if recall_all {
+                removed.recalled += self.recall_everything_of(user)?;
+            }
+            let had_name = self.name_of(NameKind::User, user.0).is_some();
+            if let Some(effect) = self.end_user(user)? {
+                removed.names += u64::from(had_name && effect != Effect::Unchanged);
+                return Ok(removed);
+            }
+        }
+    }
+
+    /// Ends a user's existence; `None` if it has a session again.
+    fn end_user(&self, user: UserId) -> Result<Option<Effect>> {
+        self.ticket((), |(), sequencer, state, now| sequencer.remove_user(state, now, user)).wait()
+    }
+
+    /// The timelines in which the user has a session of its own, in order.
+    fn sessions_of(&self, user: UserId) -> Vec<Timeline> {
+        let state = self.pipeline.state();
+        let rows = state.rows(user).iter().filter(|row| row.is_session());
+        let mut timelines: Vec<Timeline> = rows.map(|row| state.head(row.slot).timeline).collect();
+        timelines.sort_unstable();
+        timelines
+    }
+
+    fn recall_everything_of(&self, user: UserId) -> Result<u64> {
+        let sent: Vec<(Timeline, u32, u64)> = {
+            let state = self.pipeline.state();
+            let rows = state.rows(user).iter().filter(|row| row.own_last > 0 && !state.head(row.slot).tip.dissolved);
+            let mut sent: Vec<_> = rows.map(|row| (state.head(row.slot).timeline, row.slot, row.own_last)).collect();
+            sent.sort_unstable();
+            sent
+        };
+        let mut recalled = 0;
+        let mut tickets: Vec<Ticket<Effect>> = Vec::new();
+        for (timeline, slot, mut seq) in sent {
+            while seq > 0 {
+                let append = self.pipeline.stored(slot, seq)?.append;
+                let (ordinal, counts, alerts) = (append.ordinal, append.counts, append.alerts);
+                let found = Some(AmendFound { ordinal, counts, alerts, body_version: 0, is_same: false });
+                let plan = AmendPlan { timeline, seq, by: UserId::NONE, recalls: true, found };
+                tickets.push(self.ticket(plan, |plan, sequencer, state, now| sequencer.amend(state, now, plan, &[])));
+                if tickets.len() == RECALLS_PER_WAIT {
+                    recalled += wait_all(&mut tickets)?;
+                }
+                seq = append.own_previous;
+            }
+        }
+        recalled += wait_all(&mut tickets)?;
+        Ok(recalled)
+    }
+
+    /// The id that a name stands for, by what is published.
+    pub fn resolve(&self, kind: NameKind, name: &[u8]) -> Option<u64> {
+        self.pipeline.state().names().id(kind, name)
+    }
+
+    /// The name of an id, by what is published.
+    pub fn name_of(&self, kind: NameKind, id: u64) -> Option<Vec<u8>> {
+        self.pipeline.state().names().name(kind, id).map(|name| name.to_vec())
+    }
+
+    /// The id that a name stands for; a new name gets one, in one change. Ids that are given so begin with
+    /// 2⁶³ + 1, rise by one for each kind, and none is given twice. A server that uses the directory must
+    /// not give ids in that range itself. The name of a user lets that user exist.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an empty name, `LimitExceeded` above [`NAME_BYTES_MAX`] bytes, `Full`, `Poisoned`,
+    /// `Closed`.
+    pub fn resolve_or_create(&self, kind: NameKind, name: &[u8]) -> Ticket<Resolved> {
+        self.checked(check_name(name), |sequencer, state, now| sequencer.resolve_or_create(state, now, kind, name))
+    }
+
+    /// Frees a name. It can be given to another id; its id is never given again.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no such name; as [`Store::resolve_or_create`].
+    pub fn free_name(&self, kind: NameKind, name: &[u8]) -> Ticket<Effect> {
+        self.checked(check_name(name), |sequencer, state, now| sequencer.free_name(state, now, kind, name))
+    }
+}
+
+/// So many recalls are on their way before they are waited for, all with one sync.
+const RECALLS_PER_WAIT: usize = 1_024;
+
+/// Waits for recalls, and counts those that took something back.
+fn wait_all(tickets: &mut Vec<Ticket<Effect>>) -> Result<u64> {
+    let mut recalled = 0;
+    for ticket in tickets.drain(..) {
+        match ticket.wait() {
+            Ok(effect) => recalled += u64::from(effect != Effect::Unchanged),
+            // The group was dissolved meanwhile, and its messages with it.
+            Err(error) if error.kind() == ErrorKind::Trimmed => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(recalled)
+}
+
+fn check_user(user: UserId) -> Result<()> {
+    if user.is_none() { Err(Error::new(ErrorKind::InvalidInput, "id 0 means none")) } else { Ok(()) }
+}
+
+fn check_name(name: &[u8]) -> Result<()> {
+    check("name bytes", name.len(), NAME_BYTES_MAX)?;
+    if name.is_empty() { Err(Error::new(ErrorKind::InvalidInput, "a name has at least one byte")) } else { Ok(()) }
+}
