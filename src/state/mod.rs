@@ -147,24 +147,22 @@ impl State {
 
     /// The row of a session, also one that a broadcast gives without a row of its own.
     pub fn session(&self, user: UserId, slot: u32) -> Option<Row> {
-        let person = self.person(user)?;
-        match person.row(slot) {
-            Some(row) if row.presence == Presence::Gone => {
-                self.broadcast_session(person, slot).filter(|session| session.floor < self.head(slot).tip.last)
-            }
-            Some(row) => row.is_session().then_some(*row),
-            None => self.broadcast_session(person, slot),
+        match self.row(user, slot) {
+            Some(row) if row.is_session() => Some(*row),
+            row => self.broadcast_session(user, slot, row),
         }
     }
 
-    /// What a broadcast shows to a user who has no row there: what was sent since it exists.
-    fn broadcast_session(&self, person: &Person, slot: u32) -> Option<Row> {
+    /// What a broadcast shows to a user who has no session of its own there: what was sent since the user
+    /// exists, and since its session was dropped, of which `row` may tell.
+    pub fn broadcast_session(&self, user: UserId, slot: u32, row: Option<&Row>) -> Option<Row> {
         let head = self.head(slot);
-        let is_broadcast = matches!(head.timeline, Timeline::Broadcast(_));
-        if !is_broadcast || person.exists_since == 0 {
+        let exists_since = self.exists_since(user);
+        if !matches!(head.timeline, Timeline::Broadcast(_)) || exists_since == 0 {
             return None;
         }
-        let (floor, floor_ordinal) = head.sent_before(person.exists_since);
+        let dropped = row.map_or((0, 0), |row| (row.floor, row.floor_ordinal));
+        let (floor, floor_ordinal) = head.sent_before(exists_since).max(dropped);
         (floor < head.tip.last).then(|| Row::of_broadcast(slot, floor, floor_ordinal))
     }
 

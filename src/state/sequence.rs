@@ -141,15 +141,14 @@ impl Sequencer {
 
     /// The session of a user in a timeline, if it has it or had it.
     fn session(&self, state: &State, timeline: Timeline, user: UserId) -> Option<Session> {
-        if let Some(row) = self.overlay.row(state, timeline, user)
-            && row.is_session()
-        {
+        let row = self.overlay.row(state, timeline, user);
+        if let Some(row) = row.filter(Row::is_session) {
             return Some(Session { row, opening: None });
         }
-        let row = match timeline {
-            Timeline::Broadcast(_) => state.session(user, state.slot(timeline)?)?,
-            _ => return None,
-        };
+        if !matches!(timeline, Timeline::Broadcast(_)) || !self.exists(state, user) {
+            return None;
+        }
+        let row = state.broadcast_session(user, state.slot(timeline)?, row.as_ref())?;
         Some(Session { row, opening: Some(Opening { floor: row.floor, floor_ordinal: row.floor_ordinal }) })
     }
 

@@ -141,10 +141,13 @@ impl Sequencer {
         if is_cleared && (!plan.removes || is_removed) {
             return Ok(Decided::unchanged(row.version));
         }
+        let notes = Busy::Notes(plan.timeline, plan.user);
+        if plan.removes {
+            self.wait_for(&notes)?;
+        }
         self.reserve(change_bytes_max(0), Class::Frees)?;
         if plan.removes {
-            self.wait_for(&Busy::Notes(plan.timeline, plan.user))?;
-            self.overlay.set_busy(Busy::Notes(plan.timeline, plan.user), self.next_version);
+            self.overlay.set_busy(notes, self.next_version);
         }
         // A session that shows nothing ends at its floor.
         let (floor, floor_ordinal) =
