@@ -76,6 +76,7 @@ impl State {
         let head = &mut self.heads[slot as usize];
         let timestamp = append.timestamp;
         head.tip = Tip { last: seq, last_timestamp: timestamp, ordinal, version, time, opens: false, ..head.tip };
+        head.newest = version;
         head.places.push(place);
         if let Timeline::Broadcast(_) = timeline {
             head.sent.push((version, ordinal));
@@ -85,12 +86,8 @@ impl State {
             kinds(append.alerts).for_each(|kind| alerts.0[kind].push(seq));
         }
         let moves_marks = append.counts && append.sender_present;
-        if moves_marks {
-            if let Some(side) = head.side_mut(sender) {
-                (side.read_max, side.delivered_max) = (seq, seq);
-            } else if let Some(seat) = head.roster.as_mut().and_then(|roster| roster.seat_mut(sender)) {
-                (seat.read_max, seat.delivered_max) = (seq, seq);
-            }
+        if moves_marks && let Some(side) = head.side_mut(sender) {
+            (side.read_max, side.delivered_max) = (seq, seq);
         }
         if let Some(pair) = timeline.ends() {
             for (user, session, appears) in [
@@ -120,6 +117,12 @@ impl State {
                 row.flags.marked_unread = false;
                 row.version = version;
                 row.time = time;
+                let seat = row.seat;
+                if let Some(roster) = &mut self.heads[slot as usize].roster
+                    && let Some(seat) = roster.seat_mut(seat, sender)
+                {
+                    (seat.read_max, seat.delivered_max) = (seq, seq);
+                }
             }
         }
         if append.mention_bytes > 0 {
@@ -164,8 +167,7 @@ impl State {
             notes.data = None;
             notes.forget_mentions(join.floor);
         }
-        let seat = Seat { user: join.user, joined_at: join.joined_at, read_max, delivered_max };
-        self.heads[slot as usize].roster.get_or_insert_default().insert(seat);
+        self.take_seat(slot, Seat { user: join.user, joined_at: join.joined_at, read_max, delivered_max });
     }
 
     fn apply_leave(&mut self, leave: &Leave, commit: Commit) {
@@ -181,7 +183,7 @@ impl State {
         if row.has_notes {
             self.person_mut(leave.user).notes_mut(slot).1.data = None;
         }
-        self.heads[slot as usize].roster.get_or_insert_default().remove(leave.user);
+        self.leave_seat(slot, leave.user);
     }
 
     fn apply_mark(&mut self, mark: &Mark, commit: Commit) {
@@ -202,7 +204,11 @@ impl State {
             side.delivered_max = mark.delivered_max;
             side.version = commit.version;
             side.time = commit.time;
-        } else if let Some(seat) = head.roster.as_mut().and_then(|roster| roster.seat_mut(mark.row.user)) {
+            head.newest = commit.version;
+        } else if let Some(row) = self.row(mark.row.user, slot).copied()
+            && let Some(roster) = &mut self.heads[slot as usize].roster
+            && let Some(seat) = roster.seat_mut(row.seat, mark.row.user)
+        {
             seat.read_max = mark.read_max;
             seat.delivered_max = mark.delivered_max;
         }
@@ -264,6 +270,7 @@ impl State {
         let Some(slot) = self.slot(amend.timeline) else { return };
         let Commit { version, time } = commit;
         let head = &mut self.heads[slot as usize];
+        head.newest = version;
         head.tip.news_version = version;
         head.tip.news_time = time;
         let edit = (!amend.recalls).then_some(place);
@@ -300,11 +307,8 @@ impl State {
             ..Row::outside(slot)
         };
         self.person_mut(forget.user).drop_notes(slot);
-        let head = &mut self.heads[slot as usize];
-        head.tip.opens = true;
-        if let Some(roster) = &mut head.roster {
-            roster.remove(forget.user);
-        }
+        self.heads[slot as usize].tip.opens = true;
+        self.leave_seat(slot, forget.user);
     }
 
     /// Sets a row's own values, opening the session first if the change does.
@@ -326,8 +330,21 @@ impl State {
         row.version = version;
         row.time = time;
         if let (Some(opening), Timeline::Broadcast(_)) = (key.opening, key.timeline) {
-            let seat = Seat { user: key.user, joined_at: opening.floor, read_max: 0, delivered_max: 0 };
-            self.heads[slot as usize].roster.get_or_insert_default().insert(seat);
+            self.take_seat(slot, Seat { user: key.user, joined_at: opening.floor, read_max: 0, delivered_max: 0 });
+        }
+    }
+
+    /// Gives a user a seat in the roster, which its row remembers.
+    fn take_seat(&mut self, slot: u32, seat: Seat) {
+        let index = self.heads[slot as usize].roster.get_or_insert_default().insert(seat);
+        self.row_or_insert(seat.user, slot).seat = index;
+    }
+
+    /// Takes a user's seat away; who moves there remembers it.
+    fn leave_seat(&mut self, slot: u32, user: UserId) {
+        let moved = self.heads[slot as usize].roster.as_mut().and_then(|roster| roster.remove(user));
+        if let Some((user, index)) = moved {
+            self.row_or_insert(user, slot).seat = index;
         }
     }
 
@@ -335,6 +352,7 @@ impl State {
     fn news(&mut self, group: GroupId, commit: Commit) -> &mut Head {
         let slot = self.slot_or_insert(Timeline::Group(group), GroupSettings::default(), commit.version);
         let head = &mut self.heads[slot as usize];
+        head.newest = commit.version;
         head.tip.news_version = commit.version;
         head.tip.news_time = commit.time;
         head

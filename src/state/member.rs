@@ -20,22 +20,27 @@ pub(crate) enum Presence {
 }
 
 /// A session's row. Ordinals count the counting messages up to and with a seq.
+///
+/// What a walk over all of a user's sessions looks at comes first, in one cache line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Row {
+    /// Version and commit time of the row's newest change that its user sees.
+    pub version: u64,
+    pub time: u64,
     /// Where the head of its timeline stands in the state; a row of a change that is not applied yet
     /// has none.
     pub slot: u32,
+    /// Where its seat stands in the roster, if the timeline has one.
+    pub seat: u32,
     pub presence: Presence,
     pub flags: Flags,
-    /// The session was removed when so many messages counted; more of them bring it back.
-    pub removed_at: Option<u64>,
     /// There is something in the user's notes about it.
     pub has_notes: bool,
     pub has_metadata: bool,
     pub role: u8,
-    /// Version and commit time of the row's newest change that its user sees.
-    pub version: u64,
-    pub time: u64,
+    /// The session was removed when so many messages counted; more of them bring it back.
+    pub removed_at: Option<u64>,
     /// The badge's mark.
     pub read: u64,
     pub read_ordinal: u64,
@@ -66,6 +71,7 @@ impl Row {
     pub fn outside(slot: u32) -> Row {
         Row {
             slot,
+            seat: 0,
             presence: Presence::Outside,
             flags: Flags::default(),
             removed_at: None,

@@ -23,29 +23,29 @@ pub(crate) struct Seat {
 }
 
 impl Roster {
-    /// Adds a member and gives its seat, or gives the seat it has.
-    pub fn insert(&mut self, seat: Seat) {
-        if let Some(index) = self.index.get(&seat.user) {
-            self.seats[*index as usize] = seat;
-            return;
+    /// Adds a member, or sets what its seat says, and tells which seat that is.
+    pub fn insert(&mut self, seat: Seat) -> u32 {
+        let next = self.seats.len() as u32;
+        let index = *self.index.entry(seat.user).or_insert(next);
+        match self.seats.get_mut(index as usize) {
+            Some(present) => *present = seat,
+            None => self.seats.push(seat),
         }
-        self.index.insert(seat.user, self.seats.len() as u32);
-        self.seats.push(seat);
+        index
     }
 
-    /// Takes a member out; the last one moves to its seat.
-    pub fn remove(&mut self, user: UserId) {
-        if let Some(index) = self.index.remove(&user) {
-            self.seats.swap_remove(index as usize);
-            if let Some(moved) = self.seats.get(index as usize) {
-                self.index.insert(moved.user, index);
-            }
-        }
+    /// Takes a member out. The last one moves to its seat: who that is, and which seat.
+    pub fn remove(&mut self, user: UserId) -> Option<(UserId, u32)> {
+        let index = self.index.remove(&user)?;
+        self.seats.swap_remove(index as usize);
+        let moved = self.seats.get(index as usize)?;
+        self.index.insert(moved.user, index);
+        Some((moved.user, index))
     }
 
-    /// The seat of a member.
-    pub fn seat_mut(&mut self, user: UserId) -> Option<&mut Seat> {
-        self.index.get(&user).map(|index| &mut self.seats[*index as usize])
+    /// The seat of a member, whose row knows which it is.
+    pub fn seat_mut(&mut self, index: u32, user: UserId) -> Option<&mut Seat> {
+        self.seats.get_mut(index as usize).filter(|seat| seat.user == user)
     }
 
     pub fn len(&self) -> usize {
@@ -72,13 +72,18 @@ mod tests {
     fn members_are_found_in_order_after_others_left() {
         let mut roster = Roster::default();
         let seat = |id: u64| Seat { user: UserId(id), joined_at: id, read_max: 0, delivered_max: 0 };
-        (1..=100u64).rev().for_each(|id| roster.insert(seat(id)));
-        (1..=100u64).filter(|id| id % 3 == 0).for_each(|id| roster.remove(UserId(id)));
-        roster.remove(UserId(7_000));
+        let mut seats: BTreeMap<u64, u32> = (1..=100u64).rev().map(|id| (id, roster.insert(seat(id)))).collect();
+        for id in (1..=100u64).filter(|id| id % 3 == 0) {
+            if let Some((moved, index)) = roster.remove(UserId(id)) {
+                seats.insert(moved.0, index);
+            }
+        }
+        assert_eq!(roster.remove(UserId(7_000)), None);
         let left: Vec<u64> = roster.after(UserId(10)).map(|seat| seat.user.0).collect();
         assert_eq!(left, (11..=100u64).filter(|id| id % 3 != 0).collect::<Vec<_>>());
         for id in (1..=100u64).filter(|id| id % 3 != 0) {
-            assert_eq!(roster.seat_mut(UserId(id)).unwrap().joined_at, id);
+            assert_eq!(roster.seat_mut(seats[&id], UserId(id)).unwrap().joined_at, id);
+            assert_eq!(roster.insert(seat(id)), seats[&id]);
         }
         assert_eq!(roster.len(), 67);
     }

@@ -9,11 +9,14 @@ use crate::journal::Place;
 use crate::settings::GroupSettings;
 use std::sync::Arc;
 
-/// The head of a timeline.
+/// The head of a timeline. What a walk over all of a user's sessions looks at comes first, in one cache line.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub(crate) struct Head {
-    pub timeline: Timeline,
+    /// The version of the newest change that any user could see here, but for those of rows.
+    pub newest: u64,
     pub tip: Tip,
+    pub timeline: Timeline,
     /// Where message `seq` lies, at `seq - 1`.
     pub places: Vec<Place>,
     /// Of a direct timeline: how far each of the two got, the one with the lower id first.
@@ -32,6 +35,7 @@ pub(crate) struct Head {
 
 /// The newest end of a timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub(crate) struct Tip {
     /// The newest seq; 0 for none.
     pub last: u64,
@@ -101,8 +105,9 @@ impl Head {
             Timeline::Direct(_) | Timeline::Inbox(..) => None,
         };
         Head {
-            timeline,
+            newest: tip.created,
             tip,
+            timeline,
             places: Vec::new(),
             sides: [Side::default(); 2],
             amended: None,

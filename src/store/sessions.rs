@@ -170,6 +170,10 @@ impl Store {
         let mut found: Vec<(u64, &Row)> = Vec::new();
         for row in sessions.iter() {
             let head = state.head(row.slot);
+            // Most sessions of most walks are passed here, with one look at the row and one at the head.
+            if row.version.max(head.newest) <= cursor.position.0 {
+                continue;
+            }
             let (version, _) = entry_version(row, head, user);
             // What was gone before the walk began, or before the last one, is news to nobody.
             if version > cursor.position.0 && (version > cursor.base.0 || !row.is_tombstone(&head.tip)) {

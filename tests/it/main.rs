@@ -23,3 +23,27 @@ mod ends;
 mod tidy;
 
 mod opening;
+
+mod replies;
+
+mod terminal;
+
+mod amendments;
+
+mod mentions;
+
+mod sessions;
+
+mod members;
+
+mod receipts;
+
+mod broadcast;
+
+mod people;
+
+mod directory;
+
+mod settings;
+
+mod clock;

@@ -3,9 +3,16 @@
 //! Never: looks behind the public interface.
 
 mod friday_evening;
+mod late_recall;
+mod left_and_dissolved;
 mod list_while_writing;
 mod lost_tail;
 mod membership;
 mod partial_read;
+mod recall_across_pages;
+mod recall_and_badge;
+mod receipts_do_not_go_back;
+mod removed_and_revived;
 mod roaming;
 mod tsunami;
+mod two_terminals;

@@ -227,20 +227,22 @@ impl Sequencer {
         let is_new = tip.last == 0;
         let tip = Tip { last: seq, last_timestamp: timestamp, ordinal, version, time, opens: false, ..tip };
         self.overlay.set_tip(timeline, tip, version);
+        let mut row = row.unwrap_or(Row::outside(0));
         if opens != Opens::default() || is_new {
             self.open(state, &append, version, time);
+            row = self.overlay.row(state, timeline, sender).unwrap_or(row);
         }
         if !sender.is_none() {
-            let row = self.overlay.row(state, timeline, sender).unwrap_or(Row::outside(0));
-            let row = Row { own_last: seq, ..row };
-            let row = if item.counts && sender_present {
-                let mut flags = row.flags;
-                flags.marked_unread = false;
-                let (read_max, delivered_max) = (seq, seq);
-                Row { read: seq, read_ordinal: ordinal, read_max, delivered_max, flags, version, time, ..row }
-            } else {
-                row
-            };
+            row.own_last = seq;
+            if item.counts && sender_present {
+                row.read = seq;
+                row.read_ordinal = ordinal;
+                row.read_max = seq;
+                row.delivered_max = seq;
+                row.flags.marked_unread = false;
+                row.version = version;
+                row.time = time;
+            }
             self.overlay.set_row(timeline, sender, row, version);
         }
         let window = self.settings.1.dedup_window_micros();
