@@ -50,6 +50,11 @@ impl Dedup {
         shard.insert_unique(hash, Entry { hash, seq, slot, seconds }, |entry| entry.hash);
     }
 
+    /// Whether a message of any timeline may have the id.
+    pub fn may_have(&self, hash: u64) -> bool {
+        self.shards[shard_of(hash)].find(hash, |entry| entry.hash == hash).is_some()
+    }
+
     /// The messages of the timeline at `slot` that may have the id, newest first.
     pub fn candidates(&self, hash: u64, slot: u32) -> Vec<u64> {
         let shard = &self.shards[shard_of(hash)];

@@ -210,9 +210,29 @@ impl State {
         self.dedup.hash(timeline, sender, id)
     }
 
-    /// The messages that may have the client id, newest first.
-    pub fn dedup_candidates(&self, hash: u64, timeline: Timeline) -> Vec<u64> {
-        self.slot(timeline).map_or_else(Vec::new, |slot| self.dedup.candidates(hash, slot))
+    /// The slot of a timeline with the messages there that may have the client id, newest first; `None` if
+    /// there is none.
+    pub fn dedup_candidates(&self, hash: u64, timeline: Timeline) -> Option<(u32, Vec<u64>)> {
+        // Few ids are found at all, so the timeline is looked up only then.
+        if !self.dedup.may_have(hash) {
+            return None;
+        }
+        let slot = self.slot(timeline)?;
+        let seqs = self.dedup.candidates(hash, slot);
+        (!seqs.is_empty()).then_some((slot, seqs))
+    }
+
+    /// Looks at what appends to these timelines by these senders will need, all of one kind before the next,
+    /// so that the memory fetches many at once instead of one after another.
+    pub fn warm(&self, appends: impl Iterator<Item = (Timeline, UserId)>) {
+        let found: Vec<(u32, u32)> =
+            appends.filter_map(|(timeline, sender)| Some((self.slot(timeline)?, *self.users.get(&sender)?))).collect();
+        let heads = found.iter().map(|(slot, _)| self.head(*slot).newest);
+        let people = found.iter().map(|(_, person)| self.people[*person as usize].exists_since);
+        std::hint::black_box(heads.chain(people).fold(0, |all, one| all ^ one));
+        let rows: Vec<&Row> =
+            found.iter().filter_map(|(slot, person)| self.people[*person as usize].row(*slot)).collect();
+        std::hint::black_box(rows.iter().fold(0, |all, row| all ^ row.version ^ row.read_max ^ row.own_last));
     }
 
     /// The first version committed at or after `time`, if there is one.

@@ -181,7 +181,8 @@ impl Store {
             let state = self.pipeline.state();
             let Some(slot) = state.slot(timeline) else { return Ok(None) };
             let hash = state.dedup_hash(timeline, sender, client_id);
-            (slot, state.dedup_candidates(hash, timeline), time.max(state.time))
+            let seqs = state.dedup_candidates(hash, timeline).map_or_else(Vec::new, |(_, seqs)| seqs);
+            (slot, seqs, time.max(state.time))
         };
         for seq in seqs {
             let stored = self.pipeline.stored(slot, seq)?;
@@ -198,7 +199,8 @@ impl Store {
         let pipeline = &self.pipeline;
         let settings = pipeline.state().settings();
         let prepared = check_batch(drafts, is_batch, pipeline.options.journal_bytes, &settings)
-            .and_then(|()| drafts.iter().map(|draft| prepare(pipeline, draft)).collect::<Result<Vec<_>>>());
+            .map(|()| drafts.iter().map(prepare).collect::<Vec<_>>())
+            .and_then(|mut prepared| look_up(pipeline, &mut prepared).map(|()| prepared));
         let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Ticket::ready(Err(error)),
@@ -207,7 +209,7 @@ impl Store {
             self.durability,
             &mut prepared,
             |prepared, sequencer, state, now| sequencer.append(state, now, prepared, is_batch),
-            |prepared| prepared.iter_mut().try_for_each(|item| look_up(pipeline, item)),
+            |prepared| look_up(pipeline, prepared),
         );
         Ticket::new(pipeline, self.durability, decided)
     }
@@ -239,7 +241,7 @@ fn mention_bytes_max(mentions: usize) -> usize {
     if mentions == 0 { 0 } else { 2 + mentions * crate::varint::VARINT_BYTES_MAX + mentions.div_ceil(8) }
 }
 
-fn prepare(pipeline: &Pipeline, draft: &Draft<'_>) -> Result<PreparedAppend> {
+fn prepare(draft: &Draft<'_>) -> PreparedAppend {
     let Draft { timeline, sender, kind, counts, client_id, timestamp, body, alerts, mentions } = *draft;
     let mut tail = Vec::with_capacity(mention_bytes_max(mentions.len()) + body.len());
     let mut mentioned = Vec::new();
@@ -270,41 +272,42 @@ fn prepare(pipeline: &Pipeline, draft: &Draft<'_>) -> Result<PreparedAppend> {
     if !client_id.is_none() {
         item.body_digest = xxh3_128(body);
     }
-    look_up(pipeline, &mut item)?;
-    Ok(item)
+    item
 }
 
-/// Reads the published messages that may have the item's client id.
-fn look_up(pipeline: &Pipeline, item: &mut PreparedAppend) -> Result<()> {
-    if item.client_id.is_none() {
-        return Ok(());
+/// Reads the published messages that may have the items' client ids.
+fn look_up(pipeline: &Pipeline, items: &mut [PreparedAppend]) -> Result<()> {
+    let mut taken = Vec::new();
+    {
+        let state = pipeline.state();
+        if items.len() > 1 {
+            state.warm(items.iter().map(|item| (item.timeline, item.sender)));
+        }
+        for (index, item) in items.iter_mut().enumerate().filter(|(_, item)| !item.client_id.is_none()) {
+            item.known.clear();
+            item.hash = state.dedup_hash(item.timeline, item.sender, item.client_id);
+            if let Some((slot, seqs)) = state.dedup_candidates(item.hash, item.timeline) {
+                taken.extend(seqs.into_iter().map(|seq| (index, slot, seq)));
+            }
+        }
     }
-    let state = pipeline.state();
-    item.hash = state.dedup_hash(item.timeline, item.sender, item.client_id);
-    let seqs = state.dedup_candidates(item.hash, item.timeline);
-    item.known.clear();
-    let Some(slot) = state.slot(item.timeline).filter(|_| !seqs.is_empty()) else {
-        return Ok(());
-    };
-    drop(state);
-    for seq in seqs {
+    for (index, slot, seq) in taken {
+        let item = &mut items[index];
         let (place, files) = pipeline.place(slot, seq)?;
         let stored = files.read(place)?;
         let append = &stored.append;
         let is_same = append.sender == item.sender && append.client_id == item.client_id;
         let body_digest = if is_same { xxh3_128(&files.get(place)?.body(&stored)?) } else { 0 };
-        item.known.push(Known {
-            is_same,
-            message: Taken {
-                seq,
-                timestamp: append.timestamp,
-                version: stored.commit.version,
-                time: stored.commit.time,
-                window: pipeline.state().dedup_window(stored.commit.version),
-                kind: append.kind,
-                body_digest,
-            },
-        });
+        let message = Taken {
+            seq,
+            timestamp: append.timestamp,
+            version: stored.commit.version,
+            time: stored.commit.time,
+            window: pipeline.state().dedup_window(stored.commit.version),
+            kind: append.kind,
+            body_digest,
+        };
+        item.known.push(Known { is_same, message });
     }
     Ok(())
 }

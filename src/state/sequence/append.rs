@@ -358,7 +358,7 @@ impl Sequencer {
         if let Some(taken) = self.overlay.taken(item.timeline, item.sender, item.client_id) {
             return Ok(is_within_window(taken.time, time, taken.window).then_some(*taken));
         }
-        let candidates = state.dedup_candidates(item.hash, item.timeline);
+        let candidates = state.dedup_candidates(item.hash, item.timeline).map_or_else(Vec::new, |(_, seqs)| seqs);
         if !candidates.iter().copied().eq(item.known.iter().map(|known| known.message.seq)) {
             return Err(Stale::Recheck);
         }
