@@ -39,6 +39,9 @@ mod state;
 // The handle whose methods call all these.
 mod store;
 
+// How a server uses it: nothing but examples.
+pub mod cookbook;
+
 pub use change::Flags;
 pub use error::{Corruption, Error, ErrorKind, Result};
 pub use id::{
