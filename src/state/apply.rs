@@ -293,6 +293,8 @@ impl State {
         let Row { read_max, delivered_max, own_last, silenced_until, .. } = *row;
         *row = Row {
             presence: Presence::Gone,
+            read: forget.floor,
+            read_ordinal: forget.floor_ordinal,
             floor: forget.floor,
             floor_ordinal: forget.floor_ordinal,
             cleared: forget.floor,

@@ -116,7 +116,15 @@ impl Row {
     /// A broadcast's session of a user who saw nothing of it up to `floor`. It was there before any
     /// change of its own.
     pub fn of_broadcast(slot: u32, floor: u64, floor_ordinal: u64) -> Row {
-        Row { presence: Presence::Member, floor, floor_ordinal, joined_at: floor, ..Row::outside(slot) }
+        Row {
+            presence: Presence::Member,
+            read: floor,
+            read_ordinal: floor_ordinal,
+            floor,
+            floor_ordinal,
+            joined_at: floor,
+            ..Row::outside(slot)
+        }
     }
 
     /// Whether the user has the session, or had it until it was removed or left.

@@ -54,6 +54,8 @@ pub(crate) struct Overlay {
     /// What to put back if the batch is refused; empty outside of batches.
     undo: Vec<Undo>,
     in_batch: bool,
+    /// What `newest` was before the batch.
+    newest_before: u64,
 }
 
 #[derive(Debug)]
@@ -176,6 +178,7 @@ impl Overlay {
     /// From here on everything can be undone.
     pub fn begin_batch(&mut self) {
         self.in_batch = true;
+        self.newest_before = self.newest;
     }
 
     /// Keeps the batch.
@@ -187,6 +190,8 @@ impl Overlay {
     /// Takes the batch back.
     pub fn undo_batch(&mut self) {
         self.in_batch = false;
+        // No answer may rest on a version that the batch did not keep.
+        self.newest = self.newest_before;
         while let Some(undo) = self.undo.pop() {
             match undo {
                 Undo::Tip(key, before) => put_back(&mut self.tips, key, before),

@@ -5,16 +5,55 @@
 //! `RESTANTE_MODEL_SEQUENCES=20000 cargo test --release --test it model` is the long soak;
 //! `RESTANTE_MODEL_SEED=n` plays one sequence again and prints its operations.
 
-mod answer;
-mod ask;
-mod draw;
-mod look;
-mod note;
-mod once_failed;
+// What is asked.
+mod word;
+
 mod op;
-mod run;
-mod trap;
+
+mod draw;
+
+mod dice;
+
+// What is right.
+mod answer;
+
+mod change;
+
+mod state;
+
 mod world;
+
+mod judge;
+
+mod judge_sessions;
+
+mod judge_groups;
+
+mod look;
+
+mod list;
+
+// Both at once.
+mod run;
+
+mod write;
+
+mod ask;
+
+mod ask_more;
+
+mod copy;
+
+// What was met, and what once failed.
+mod trap;
+
+mod note;
+
+mod note_sessions;
+
+mod note_look;
+
+mod once_failed;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

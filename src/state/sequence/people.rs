@@ -61,6 +61,8 @@ impl Sequencer {
         let (floor, floor_ordinal) = (row.end(tip.last), row.end_ordinal(&tip));
         let after = Row {
             presence: Presence::Gone,
+            read: floor,
+            read_ordinal: floor_ordinal,
             floor,
             floor_ordinal,
             cleared: floor,

@@ -1,15 +1,18 @@
 //! Answers in plain form, so that what the store says and what the model says can be compared whole.
-//! Owns: plain copies of messages, entries, pages, lists, errors. May touch: the public types.
+//! Owns: plain copies of messages, entries, pages, lists, members, errors. May touch: the public types.
 //! Never: computes an answer.
 
 use std::fmt;
 
 use restante::{
-    Appended, Edge, Effect, Entry, Epoch, ErrorKind, Joined, List, Message, Outcome, Peer, SessionState, Timeline,
+    AmendmentKind, Appended, Edge, Effect, Entry, Epoch, ErrorKind, GroupInfo, Joined, List, Message, Outcome, Peer,
+    SessionState, Timeline,
 };
 
+use super::change::{Marks, Settings};
+
 /// Bytes of a body, shown short.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Bytes(pub Vec<u8>);
 
 impl fmt::Debug for Bytes {
@@ -91,11 +94,17 @@ pub struct Shown {
     pub kind: u16,
     pub counts: bool,
     pub imported: bool,
+    pub mentions: Vec<u64>,
+    pub alerts: u8,
     pub body: Bytes,
+    /// By whom and when.
+    pub recalled: Option<(u64, u64)>,
+    pub edited: Option<(u64, u64)>,
 }
 
 impl From<&Message> for Shown {
     fn from(real: &Message) -> Shown {
+        let plain = |amended: restante::Amended| (amended.by.get(), amended.at.get());
         Shown {
             timeline: real.timeline,
             seq: real.seq.get(),
@@ -107,7 +116,11 @@ impl From<&Message> for Shown {
             kind: real.kind,
             counts: real.counts,
             imported: real.imported,
+            mentions: real.mentions.iter().map(|user| user.get()).collect(),
+            alerts: real.alerts,
             body: Bytes(real.body.to_vec()),
+            recalled: real.recalled.map(plain),
+            edited: real.edited.map(plain),
         }
     }
 }
@@ -135,6 +148,28 @@ impl From<restante::Page> for Page {
     }
 }
 
+/// One amendment: seq, version, time, by whom, what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub seq: u64,
+    pub version: u64,
+    pub at: u64,
+    pub by: u64,
+    pub kind: AmendmentKind,
+}
+
+impl From<&restante::Amendment> for Change {
+    fn from(real: &restante::Amendment) -> Change {
+        Change {
+            seq: real.seq.get(),
+            version: real.version.get(),
+            at: real.at.get(),
+            by: real.by.get(),
+            kind: real.kind,
+        }
+    }
+}
+
 /// One entry of a session list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -151,15 +186,33 @@ pub struct Session {
     pub read_mark: u64,
     pub first: u64,
     pub last: u64,
+    /// How many, whether there are more, which is the oldest.
+    pub mentions: (u64, bool, Option<u64>),
+    /// Kind, count, oldest.
+    pub alerts: Vec<(u8, u64, u64)>,
+    pub flags: Marks,
+    pub metadata: Bytes,
+    pub other_read: u64,
+    pub other_delivered: u64,
+    pub amendments: Vec<Change>,
+    /// Version and seq of the last one listed, if more follow.
+    pub amendments_more: Option<(u64, u64)>,
     pub messages: Vec<Shown>,
     pub messages_left_out: bool,
 }
 
 impl Session {
-    /// The entry without messages: what a client keeps of it.
+    /// What a client keeps of an entry: not the messages, and not what was said of them since a cursor.
     pub fn kept(&self) -> Session {
-        let none = Vec::new();
-        Session { latest: none.clone(), latest_cut: false, messages: none, messages_left_out: false, ..self.clone() }
+        Session {
+            latest: Vec::new(),
+            latest_cut: false,
+            messages: Vec::new(),
+            messages_left_out: false,
+            amendments: Vec::new(),
+            amendments_more: None,
+            ..self.clone()
+        }
     }
 }
 
@@ -179,10 +232,28 @@ impl From<&Entry> for Session {
             read_mark: real.read_mark.get(),
             first: real.first.get(),
             last: real.last.get(),
+            mentions: (real.mentions.count, real.mentions.saturated, real.mentions.oldest.map(|seq| seq.get())),
+            alerts: real.alerts.iter().map(|alert| (alert.kind, alert.count, alert.oldest.get())).collect(),
+            flags: Marks {
+                pinned: real.flags.pinned,
+                muted: real.flags.muted,
+                marked_unread: real.flags.marked_unread,
+            },
+            metadata: Bytes(real.metadata.to_vec()),
+            other_read: real.other_read.get(),
+            other_delivered: real.other_delivered.get(),
+            amendments: real.amendments.iter().map(Change::from).collect(),
+            amendments_more: real.amendments_more.as_ref().map(|cursor| pair_of(&cursor.to_bytes())),
             messages: all_shown(&real.messages),
             messages_left_out: real.messages_left_out,
         }
     }
+}
+
+/// Version and seq in the bytes of an amendment cursor, which are epoch, version, seq.
+pub fn pair_of(bytes: &[u8]) -> (u64, u64) {
+    let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte));
+    (number(8), number(16))
 }
 
 /// One page of a session list, without its cursor.
@@ -201,6 +272,99 @@ impl From<&List> for Sessions {
             more: real.more,
             epoch: real.epoch,
             ends: real.epoch_ends.iter().map(|end| (end.epoch, end.end.get())).collect(),
+        }
+    }
+}
+
+/// Pages of `recent`: those of the page, the pinned ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recents {
+    pub entries: Vec<Session>,
+    pub pinned: Vec<Session>,
+}
+
+impl From<&restante::Recent> for Recents {
+    fn from(real: &restante::Recent) -> Recents {
+        Recents {
+            entries: real.entries.iter().map(Session::from).collect(),
+            pinned: real.pinned.iter().map(Session::from).collect(),
+        }
+    }
+}
+
+/// Unread, unread in muted sessions, marked unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sums(pub u64, pub u64, pub u64);
+
+impl From<restante::Totals> for Sums {
+    fn from(real: restante::Totals) -> Sums {
+        Sums(real.unread, real.muted_unread, real.marked_unread)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    pub settings: Settings,
+    pub metadata: Bytes,
+    pub members: u64,
+    pub last: u64,
+    pub dissolved: bool,
+}
+
+impl From<GroupInfo> for About {
+    fn from(real: GroupInfo) -> About {
+        let restante::GroupSettings { shows_history, members_only, .. } = real.settings;
+        About {
+            settings: Settings { shows_history, members_only },
+            metadata: Bytes(real.metadata.to_vec()),
+            members: real.members,
+            last: real.last.get(),
+            dissolved: real.dissolved,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneMember {
+    pub user: u64,
+    pub role: u8,
+    pub silenced_until: u64,
+    pub joined_at: u64,
+    pub joined_time: u64,
+    pub data: Bytes,
+}
+
+impl From<&restante::Member> for OneMember {
+    fn from(real: &restante::Member) -> OneMember {
+        OneMember {
+            user: real.user.get(),
+            role: real.role,
+            silenced_until: real.silenced_until.get(),
+            joined_at: real.joined_at.get(),
+            joined_time: real.joined_time.get(),
+            data: Bytes(real.data.to_vec()),
+        }
+    }
+}
+
+/// Members, delivered, read; who received or read it; whether more follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub members: u64,
+    pub delivered: u64,
+    pub read: u64,
+    pub receipts: Vec<(u64, bool)>,
+    pub more: bool,
+}
+
+impl From<restante::Receipts> for Seen {
+    fn from(real: restante::Receipts) -> Seen {
+        Seen {
+            members: real.members,
+            delivered: real.delivered,
+            read: real.read,
+            receipts: real.receipts.iter().map(|receipt| (receipt.user.get(), receipt.read)).collect(),
+            more: real.more,
         }
     }
 }

@@ -1,21 +1,18 @@
-//! Puts questions to the store and the model of a run and compares the answers, one by one or all there are.
-//! Owns: what a reader asks, the copy of a store made from its changes. May touch: `run`, `look`, `trap`.
-//! Never: asks for a change that would be made.
+//! Puts questions about history and session lists to the store and the model of a run and compares the answers.
+//! Owns: pages, walks and their cursors, what a client holds of a walk. May touch: `run`, `look`, `list`, `trap`.
+//! Never: asks for a change.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
-use std::sync::Arc;
 
 use restante::{
-    CatchUpQuery, Cursor, Draft, Durability, ErrorKind, HistoryQuery, ListQuery, ManualClock, Peer, RecentCursor, Seq,
-    SimStorage, Store, Timestamp, UserId,
+    CatchUpQuery, Cursor, ErrorKind, HistoryQuery, ListQuery, Peer, RecentCursor, Seq, Timeline, Timestamp,
 };
 
-use super::answer::{Page, Plain, Session, Sessions, Written, plain, plain_effect};
-use super::look::{Bounds, Place, Question, Wish};
-use super::op::{Ask, Near, PageSize, Time, USERS, With, Within, all_peers, user};
-use super::run::{Checked, Run, Slot, dress, hold, options, real_settings, same};
-use super::world::{Letter, View, What};
+use super::answer::{Page, Plain, Recents, Session, Sessions, Sums, plain};
+use super::list::{Place, Wish};
+use super::look::{Bounds, Question};
+use super::run::{Checked, Run, Slot, same};
+use super::word::{Ask, Near, PageSize, Time, With, Within, user};
 
 /// How a page of a list came to be asked for.
 #[derive(Clone, Copy, Debug)]
@@ -27,14 +24,14 @@ enum Walk {
 
 impl Run<'_> {
     pub fn ask_history(&mut self, by: u8, with: With, ask: &Ask) -> Checked {
-        let timeline = crate::support::timeline_of(user(by), with.peer());
+        let timeline = self.world.seen().state.timeline(user(by), with.peer());
         let bounds = match ask.within {
             Within::All => Bounds::All,
             Within::Seqs(low, high) => Bounds::Seqs(low, high),
             Within::Times(low, high) => {
                 let near = |Near(seq, offset): Near| {
-                    let messages = self.world.seen().messages_of(timeline);
-                    let nearest = messages.iter().rfind(|sent| sent.seq <= seq);
+                    let line = timeline.map(|timeline| self.world.seen().state.line(timeline));
+                    let nearest = line.and_then(|line| line.messages.iter().rfind(|sent| sent.seq <= seq));
                     nearest.map_or(self.world.clock, |sent| sent.timestamp).saturating_add_signed(offset)
                 };
                 Bounds::Times(low.map(near), high.map(near))
@@ -94,16 +91,14 @@ impl Run<'_> {
 
     pub fn ask_since(&mut self, by: u8, slot: usize, page: &PageSize, time: Time) -> Checked {
         let view = self.world.seen();
-        let change = |back: u64| {
-            let index = view.version().checked_sub(back + 1)?;
-            Some(view.log[index as usize].commit_time)
-        };
+        let times = &view.state.times;
+        let change = |back: u64| Some(times[times.len().checked_sub(back as usize + 1)?]);
         let since = match time {
             Time::Zero => 0,
             Time::Change(back, offset) => change(back).unwrap_or(1).saturating_add_signed(offset),
             Time::Store(offset) => view.store_time().saturating_add_signed(offset),
         };
-        let is_exact = view.log.iter().any(|change| change.commit_time == since);
+        let is_exact = times.contains(&since);
         self.traps.hit_if(is_exact, "list: since the very time of a change");
         let model = self.world.changed_since(user(by), since, &wish(page));
         let store = self.store().changed_since(user(by), Timestamp(since), &list_query(page));
@@ -136,16 +131,28 @@ impl Run<'_> {
             Walk::GoesOn => self.slots[by as usize][slot].client.clone(),
             Walk::Since => None,
         };
+        // A removed user is not told of broadcasts in which it never did anything that they are gone.
+        let state = self.world.seen().state;
+        let is_forgotten = |peer: Peer| match state.timeline(user(by), peer) {
+            Some(timeline @ Timeline::Broadcast(_)) => state.row(user(by), timeline).is_none(),
+            _ => false,
+        };
         let client = client.map(|mut held| {
-            held.extend(sessions.entries.iter().map(|entry| (entry.peer, entry.kept())));
+            held.retain(|peer, _| !is_forgotten(*peer));
+            for entry in &sessions.entries {
+                match entry.is_add {
+                    true => held.insert(entry.peer, entry.kept()),
+                    false => held.remove(&entry.peer),
+                };
+            }
             held
         });
         if let (false, Some(held)) = (sessions.more, &client) {
-            let all = self.world.seen().sessions(user(by), 0);
+            let all = self.world.seen().present_sessions(user(by), 0);
             let all: BTreeMap<Peer, Session> = all.iter().map(|entry| (entry.peer, entry.kept())).collect();
             same(&format!("{what}: what a client holds at the end"), held, &all)?;
         }
-        let walking = sessions.more.then_some(self.world.published);
+        let walking = sessions.more.then_some(self.world.published());
         self.slots[by as usize][slot] = Slot { cursor, client, walking };
         Ok(())
     }
@@ -156,9 +163,11 @@ impl Run<'_> {
         let store = self.store().recent(user(by), before.as_ref().map(|(cursor, _)| cursor), &list_query(page));
         let what = format!("recent of user {by} before {before:?}: {page:?}");
         let next = store.as_ref().ok().map(|recent| (recent.before, recent.changed, recent.epoch));
-        let entries = |recent: restante::Recent| recent.entries.iter().map(Session::from).collect::<Vec<Session>>();
-        same(&what, &plain(store, entries), &model.clone().map(|(entries, _)| entries))?;
-        let (Ok((entries, follows)), Some((next, changed, epoch))) = (model, next) else { return Ok(()) };
+        same(&what, &plain(store, |recent| Recents::from(&recent)), &model.clone().map(|(recents, _)| recents))?;
+        let (Ok((Recents { entries, pinned }, follows)), Some((next, changed, epoch))) = (model, next) else {
+            return Ok(());
+        };
+        self.note_recent(&entries, &pinned);
         let is_tied = |pair: &[Session]| pair[0].activity == pair[1].activity;
         self.traps.hit_if(entries.windows(2).any(is_tied), "list: equal activity goes by peer");
         same(&format!("{what}: epoch"), &epoch, &self.world.epoch)?;
@@ -180,125 +189,10 @@ impl Run<'_> {
     }
 
     pub fn ask_totals(&mut self, by: u8) -> Checked {
-        let unread = plain(self.store().total_unread(user(by)), |totals| totals.unread);
-        same(&format!("total of user {by}"), &unread, &Ok(self.world.seen().total_unread(user(by))))
+        let sums = self.world.seen().total_unread(user(by));
+        self.note_totals(sums);
+        same(&format!("totals of user {by}"), &plain(self.store().total_unread(user(by)), Sums::from), &Ok(sums))
     }
-
-    /// Everything that anyone may ask, also those who left and those who were never there.
-    pub fn compare_all(&mut self) -> Checked {
-        for by in 1..USERS.len() as u8 {
-            self.ask_totals(by)?;
-            for with in all_peers() {
-                let all = Ask { newest: false, within: Within::All, limit: Some(1_000), bytes: Some(16 << 20) };
-                self.ask_history(by, with, &all)?;
-                self.ask_history(by, with, &Ask { newest: true, limit: Some(3), bytes: None, ..all })?;
-                let middle = self.world.seen().last_seq(crate::support::timeline_of(user(by), with.peer())) / 2;
-                let around = Within::Seqs(Bound::Included(middle), Bound::Excluded(middle + 4));
-                self.ask_history(by, with, &Ask { newest: true, within: around, limit: None, bytes: None })?;
-            }
-            // Whole walks, in a slot that is given back as it was.
-            let slot = self.slots[by as usize][0].clone();
-            let recent = self.recents[by as usize];
-            for (limit, most) in [(None, None), (Some(2), None), (Some(3), Some((5, 200)))] {
-                self.slots[by as usize][0] = Slot::default();
-                let page = PageSize { limit, latest: Some(3) };
-                self.ask_changed(by, 0, &page, most, false)?;
-                while self.slots[by as usize][0].walking.is_some() {
-                    self.ask_changed(by, 0, &page, most, true)?;
-                }
-            }
-            let page = PageSize { limit: Some(2), latest: None };
-            self.ask_recent(by, false, &page)?;
-            while self.recents[by as usize].is_some() {
-                self.ask_recent(by, true, &page)?;
-            }
-            self.slots[by as usize][0] = slot;
-            self.recents[by as usize] = recent;
-        }
-        Ok(())
-    }
-
-    /// Sends everything with a client id again: each is known, another body under it is a conflict, and nothing changes.
-    fn send_all_again(&mut self) -> Checked {
-        let sent: Vec<Letter> = self.world.seen().messages().map(|sent| sent.letter.clone()).collect();
-        for letter in sent.into_iter().filter(|letter| letter.client_id != 0) {
-            let (timeline, sender, id) = (letter.timeline, letter.sender, letter.client_id);
-            if self.world.seen().taken(timeline, sender, id).is_none() {
-                continue;
-            }
-            for kind in [letter.kind, letter.kind ^ 1] {
-                let letter = Letter { kind, ..letter.clone() };
-                let answer = self.world.append(&letter);
-                hold(!answer.changed, || format!("the model wrote again: {letter:?}"))?;
-                let draft = dress(Draft::new(timeline, sender, &letter.body.0), &letter);
-                let store = plain(self.store().append(draft).wait(), Written::from);
-                same(&format!("sent again: {letter:?}"), &store, &answer.result)?;
-            }
-        }
-        same("version after retries", &self.store().version().get(), &self.world.published)
-    }
-
-    /// What is checked when all operations are played.
-    pub fn finish(&mut self) -> Checked {
-        self.sync()?;
-        self.compare_all()?;
-        self.send_all_again()?;
-        self.close_and_open(true)?;
-        self.send_all_again()?;
-        let copy = copy_of(self.world.seen())?;
-        let digests = (self.store().state_digest(), copy.state_digest());
-        let digests = (plain(digests.0, |digest| digest), plain(digests.1, |digest| digest));
-        same("digest of a store with the same changes", &digests.0, &digests.1)?;
-        // A cursor of another store is of an unknown epoch.
-        let list = copy.changed(UserId(1), None, &ListQuery::new()).map_err(|error| format!("copy: {error:?}"))?;
-        let foreign = self.store().changed(UserId(1), Some(&list.next), &ListQuery::new());
-        let kind = foreign.map(|list| list.entries.len()).map_err(|error| error.kind());
-        same("a cursor of another store", &kind, &Err(ErrorKind::ResetRequired))?;
-        self.traps.hit("list: an unknown epoch");
-        for bytes in [&[0; 31][..], &[0; 33], &[]] {
-            let kind = Cursor::from_bytes(bytes).map_err(|error| error.kind());
-            same("a cursor of wrong length", &kind.err(), &Some(ErrorKind::InvalidInput))?;
-        }
-        for bytes in [&[0; 16][..], &[0; 18], &[]] {
-            let kind = RecentCursor::from_bytes(bytes).map_err(|error| error.kind());
-            same("a recent cursor of wrong length", &kind.err(), &Some(ErrorKind::InvalidInput))?;
-        }
-        self.note_end();
-        Ok(())
-    }
-}
-
-/// Another store to which the same changes are made, one by one, each at its commit time.
-fn copy_of(view: View<'_>) -> Checked<Store> {
-    let clock = Arc::new(ManualClock::new(Timestamp(0)));
-    let storage = SimStorage::new(0x00c0_97ed);
-    let store = Store::open_on(storage, options(Durability::Buffered, &clock)).map_err(|error| format!("{error:?}"))?;
-    for (index, change) in view.log.iter().enumerate() {
-        clock.set(Timestamp(change.commit_time));
-        let version = match &change.what {
-            What::Created { group, settings } => {
-                plain(store.create_group(*group, real_settings(*settings)).wait(), plain_effect)
-            }
-            What::Joined { group, user } => plain(store.join(*group, *user).wait(), plain_effect),
-            What::Left { group, user } => plain(store.leave(*group, *user).wait(), plain_effect),
-            What::Marked { user, timeline, read } => {
-                let before = View { log: &view.log[..index], clock: change.commit_time };
-                let row = before.row(*user, *timeline).ok_or("a mark without a row")?;
-                let peer = timeline.peer_of(*user).ok_or("a mark without a peer")?;
-                let ticket = match *read > row.mark() {
-                    true => store.mark_read(*user, peer, Seq(*read)),
-                    false => store.mark_unread_from(*user, peer, Seq(*read + 1)),
-                };
-                plain(ticket.wait(), plain_effect)
-            }
-            What::Sent { letter, .. } => {
-                let draft = dress(Draft::new(letter.timeline, letter.sender, &letter.body.0), letter);
-                plain(store.append(draft).wait(), |appended| appended.version.get())
-            }
-        };
-        same(&format!("made again: {change:?}"), &version, &Ok(change.version))?;
-    }
-    Ok(store)
 }
 
 fn wish(page: &PageSize) -> Wish {

@@ -1,14 +1,11 @@
 //! Draws the operations of a run from a seed: few users, groups and ids, so that traps are met often.
-//! Owns: how often what is drawn. May touch: `op`.
+//! Owns: how often what is drawn. May touch: `op`, `word`, `dice`.
 //! Never: looks into the store or the model.
-
-use std::ops::Bound;
 
 use restante::Durability;
 
-use super::op::{
-    Ask, At, How, Lost, Near, Op, PageSize, Point, Post, Restart, SLOTS, Step, Text, Time, To, With, Within, Write,
-};
+use super::op::{How, Op, SENDING, Write};
+use super::word::{Ask, At, Lost, PageSize, Point, Post, Restart, Step, Text, To, With, Within};
 use crate::support::Rng;
 
 /// On what the store of a run lies.
@@ -39,18 +36,34 @@ pub fn sequence(seed: u64) -> (Setup, Vec<Op>) {
         Files::Simulated => rng.pick(&[Durability::Sync, Durability::Buffered]),
         _ => Durability::Buffered,
     };
+    let length = rng.between(150, 400) as usize;
+    let focus = match rng.below(10) {
+        0..2 => Some(To::Pair(1, 2)),
+        2..4 => Some(To::Group(1)),
+        4 => Some(To::Inbox(SENDING[1], 1)),
+        5 => Some(To::Broadcast(SENDING[0])),
+        6 => Some(To::Pair(1, 1)),
+        _ => None,
+    };
     let habits = Habits {
         id_chance: rng.pick(&[20, 60, 95]),
         long_chance: rng.pick(&[0, 3, 30]),
         notice_chance: rng.pick(&[5, 25]),
         import_chance: rng.pick(&[2, 12]),
         group_chance: rng.pick(&[30, 60, 90]),
+        source_chance: rng.pick(&[0, 10, 40]),
         repeat_chance: rng.pick(&[10, 30]),
         plain_chance: rng.pick(&[30, 70, 100]),
+        mention_chance: rng.pick(&[5, 30]),
+        amend_weight: rng.pick(&[60, 200]),
+        session_weight: rng.pick(&[60, 160]),
+        people_weight: rng.pick(&[8, 30, 60]),
+        settings_weight: rng.pick(&[0, 5, 20]),
+        end_weight: rng.pick(&[0, 4, 12]),
         users: rng.pick(&[2, 3, 5]),
         groups: rng.pick(&[1, 3]),
+        focus,
     };
-    let length = rng.between(100, 200) as usize;
     let mut draw = Draw { rng, habits, posts: Vec::new(), ops: Vec::new() };
     for group in 1..=habits.groups {
         if draw.rng.percent(80) {
@@ -66,109 +79,423 @@ pub fn sequence(seed: u64) -> (Setup, Vec<Op>) {
 
 /// What a run does more often than others do.
 #[derive(Clone, Copy, Debug)]
-struct Habits {
-    id_chance: u64,
-    long_chance: u64,
-    notice_chance: u64,
-    import_chance: u64,
-    group_chance: u64,
-    repeat_chance: u64,
-    plain_chance: u64,
-    users: u8,
-    groups: u8,
+pub struct Habits {
+    pub id_chance: u64,
+    pub long_chance: u64,
+    pub notice_chance: u64,
+    pub import_chance: u64,
+    pub group_chance: u64,
+    pub source_chance: u64,
+    pub repeat_chance: u64,
+    pub plain_chance: u64,
+    pub mention_chance: u64,
+    pub amend_weight: u64,
+    pub session_weight: u64,
+    pub people_weight: u64,
+    pub settings_weight: u64,
+    /// Of what ends something for good, or nearly: dissolving, removing users, the horizon.
+    pub end_weight: u64,
+    pub users: u8,
+    pub groups: u8,
+    /// Where most of it happens.
+    pub focus: Option<To>,
 }
 
-struct Draw {
-    rng: Rng,
-    habits: Habits,
+pub struct Draw {
+    pub rng: Rng,
+    pub habits: Habits,
     /// Posts with a client id, to be sent again.
-    posts: Vec<Post>,
-    ops: Vec<Op>,
+    pub posts: Vec<Post>,
+    pub ops: Vec<Op>,
 }
+
+/// Draws one operation, or a few that belong together.
+type Draws = fn(&mut Draw);
 
 impl Draw {
     fn step(&mut self) {
-        match self.rng.below(1015) {
-            0..300 => {
+        let habits = self.habits;
+        // Each with its weight; the first whose turn comes is taken.
+        let steps: [(u64, Draws); 10] = [
+            (430, Draw::send),
+            (130, Draw::member),
+            (160, Draw::mark),
+            (habits.amend_weight, Draw::amend),
+            (habits.session_weight, Draw::keep_session),
+            (habits.people_weight, Draw::people),
+            (habits.settings_weight, Draw::rule),
+            (habits.end_weight, Draw::end),
+            (420, Draw::ask),
+            (110, Draw::pass),
+        ];
+        let mut turn = self.rng.below(steps.iter().map(|(weight, _)| weight).sum());
+        for (weight, step) in steps {
+            if turn < weight {
+                return step(self);
+            }
+            turn -= weight;
+        }
+    }
+
+    pub fn write(&mut self, write: Write) {
+        let how = match self.rng.percent(self.habits.plain_chance) {
+            true => How::Plain,
+            false => self.rng.pick(&[How::Plain, How::Synced, How::Buffered, How::Later, How::Later, How::Dropped]),
+        };
+        self.ops.push(Op::Write(how, write));
+    }
+
+    fn send(&mut self) {
+        match self.rng.below(100) {
+            0..82 => {
                 let post = self.post();
                 self.write(Write::Append(post));
             }
-            300..360 => {
+            82..99 => {
                 let posts = self.batch();
                 self.write(Write::Batch(posts));
             }
-            360..364 => {
-                let (by, to) = (self.member(), self.member());
+            _ => {
+                let (by, to) = (self.someone(), self.someone());
                 self.write(Write::TooLong { by, to });
             }
-            364..374 => {
-                let (group, shows_history, members_only) = (self.group(), self.rng.percent(50), self.rng.percent(50));
-                self.write(Write::Create { group, shows_history, members_only });
-            }
-            374..444 => {
-                let (group, by) = (self.group(), self.member_or_none());
+        }
+    }
+
+    /// Groups and who is in them.
+    fn member(&mut self) {
+        let group = self.group_or_unknown();
+        let (shows_history, members_only) = (self.rng.percent(50), self.rng.percent(50));
+        match self.rng.below(100) {
+            0..6 => self.write(Write::Create { group, shows_history, members_only }),
+            6..14 => self.write(Write::SetGroup { group, shows_history, members_only }),
+            14..50 => {
+                let by = self.someone_or_none();
                 self.write(Write::Join { group, by });
             }
-            444..460 => {
-                let group = self.group();
-                let count = self.rng.below(8);
-                let users = (0..count).map(|_| self.member_or_none()).collect();
+            50..58 => {
+                let users = (0..self.rng.below(8)).map(|_| self.someone_or_none()).collect();
                 self.write(Write::JoinMany { group, users });
             }
-            460..505 => {
-                let (group, by) = (self.group_or_unknown(), self.member_or_none());
+            58..80 => {
+                let by = self.asker_or_none();
                 self.write(Write::Leave { group, by });
+                // Coming back is where floors and marks go wrong.
+                if self.rng.percent(30) {
+                    self.write(Write::Join { group, by });
+                }
             }
-            505..590 => {
-                let (by, with, upto) = (self.asker_or_none(), self.with(), self.point());
-                self.write(Write::Read { by, with, upto });
+            80..84 => {
+                let text = self.short_text(4_096);
+                self.write(Write::GroupMetadata { group, text });
             }
-            590..650 => {
-                let (by, with, seq) = (self.asker_or_none(), self.with(), self.point());
-                self.write(Write::UnreadFrom { by, with, seq });
+            84..89 => {
+                let (by, role) = (self.asker_or_none(), self.rng.below(3) as u8);
+                self.write(Write::Role { group, by, role });
             }
-            650..750 => {
-                let (by, with, ask) = (self.asker_or_none(), self.with(), self.ask());
+            89..93 => {
+                let (by, text) = (self.asker_or_none(), self.short_text(64));
+                self.write(Write::MemberData { group, by, text });
+            }
+            _ => self.silence(group),
+        }
+    }
+
+    /// Somebody may not send, and tries before and after the end of that.
+    fn silence(&mut self, group: u8) {
+        let by = self.asker_or_none();
+        let micros = match self.rng.percent(80) {
+            true => Some(self.rng.pick(&[1, 1_000_000, 3_600_000_000])),
+            false => None,
+        };
+        self.write(Write::Silence { group, by, micros });
+        if by == 0 || self.rng.percent(40) {
+            return;
+        }
+        let post = Post { by, to: To::Group(group), id: 0, at: At::Unset, ..self.post() };
+        let again = Op::Write(How::Plain, Write::Append(post));
+        if self.rng.percent(40) {
+            self.write(Write::Leave { group, by });
+            self.ops.push(again.clone());
+            self.write(Write::Join { group, by });
+        }
+        let clock_at = |offset| Op::Clock(Step::Silence { group, by, offset });
+        self.ops.extend([again.clone(), clock_at(-1), again.clone(), clock_at(0), again]);
+    }
+
+    fn mark(&mut self) {
+        let (by, with) = self.session();
+        let point = self.point();
+        match self.rng.below(100) {
+            0..48 => self.write(Write::Read { by, with, upto: point }),
+            48..82 => self.write(Write::UnreadFrom { by, with, seq: point }),
+            _ => self.write(Write::Delivered { by, with, upto: point }),
+        }
+        if self.rng.percent(10) {
+            let ask = Op::Receipts { by: self.someone(), with, seq: Point::End(0), after: 0, limit: 10 };
+            self.ops.push(ask);
+        }
+    }
+
+    fn amend(&mut self) {
+        let (by, to) = (self.someone_or_none(), self.line());
+        match self.rng.below(100) {
+            0..40 => {
+                let seq = self.point();
+                self.write(Write::Recall { by, to, seq });
+            }
+            40..70 => {
+                let (seq, text) = (self.point(), self.text());
+                self.write(Write::Edit { by, to, seq, text });
+                if self.rng.percent(10) {
+                    self.write(Write::Edit { by, to, seq, text });
+                }
+                if self.rng.percent(15) {
+                    self.write(Write::Recall { by, to, seq });
+                    self.write(Write::Edit { by, to, seq, text });
+                }
+            }
+            70..72 => self.amend_many(to),
+            _ => {
+                let (by, with) = self.session();
+                let count = self.rng.pick(&[0, 1, 1, 1, 2, 3, 5]);
+                let mut seqs: Vec<Point> = (0..count).map(|_| self.point()).collect();
+                if self.rng.below(60) == 0 {
+                    seqs = vec![Point::End(0); self.rng.pick(&[256, 257])];
+                }
+                let points = seqs.clone();
+                self.write(Write::Hide { by, with, seqs });
+                for seq in points.into_iter().take(5) {
+                    let (to, text) = (self.line_of(by, with), self.text());
+                    match self.rng.percent(50) {
+                        _ if self.rng.percent(70) => {}
+                        true => self.write(Write::Recall { by, to, seq }),
+                        false => self.write(Write::Edit { by, to, seq, text }),
+                    }
+                }
+                if self.rng.percent(20) {
+                    let (limit, again) = (self.rng.pick(&[0, 1, 2, 1_000]), self.rng.percent(50));
+                    self.ops.push(Op::Amendments { by, with, again, limit });
+                }
+            }
+        }
+    }
+
+    /// So many in one timeline that an entry of a list cannot hold all.
+    fn amend_many(&mut self, to: To) {
+        let (by, text) = (if matches!(to, To::Inbox(..) | To::Broadcast(_)) { 0 } else { 1 }, self.text());
+        let posts = |this: &mut Draw| Post { by, to, id: 0, at: At::Unset, counts: true, mentions: 0, ..this.post() };
+        let posts: Vec<Post> = (0..34).map(|_| Post { text: Text(1, 3), ..posts(self) }).collect();
+        let reader = self.someone();
+        self.ops.push(Op::Write(How::Plain, Write::Batch(posts)));
+        let slot = self.slot();
+        let page = PageSize { limit: None, latest: None };
+        self.ops.push(Op::Changed { by: reader, slot, page, through_bytes: false });
+        for back in 0..34 {
+            let seq = Point::End(-back);
+            self.ops.push(Op::Write(
+                How::Plain,
+                match back % 3 {
+                    0 => Write::Edit { by, to, seq, text },
+                    _ => Write::Recall { by, to, seq },
+                },
+            ));
+        }
+        self.ops.push(Op::Changed { by: reader, slot, page, through_bytes: true });
+    }
+
+    /// What a user keeps of a session, or throws away.
+    fn keep_session(&mut self) {
+        let (by, with) = self.session();
+        match self.rng.below(100) {
+            0..25 => {
+                let upto = self.point();
+                self.write(Write::Clear { by, with, upto });
+            }
+            25..50 => {
+                self.write(Write::Remove { by, with });
+                if self.rng.percent(40) {
+                    self.write(Write::Remove { by, with });
+                }
+            }
+            50..85 => {
+                let flags = self.flags();
+                self.write(Write::Flags { by, with, flags });
+            }
+            _ => {
+                let text = self.short_text(4_096);
+                self.write(Write::Metadata { by, with, text });
+            }
+        }
+    }
+
+    /// Users and names.
+    fn people(&mut self) {
+        let (kind, name) = (self.rng.pick(&[0, 0, 1, 2, 3]), self.rng.pick(&[0, 1, 1, 2, 2, 3, 4]));
+        match self.rng.below(10) {
+            0..3 => {
+                let by = self.asker_or_none();
+                self.write(Write::AddUser { by });
+            }
+            3..7 => {
+                self.write(Write::Resolve { kind, name });
+                if self.rng.percent(30) {
+                    self.write(Write::Resolve { kind, name });
+                }
+            }
+            _ => {
+                self.write(Write::FreeName { kind, name });
+                if self.rng.percent(50) {
+                    self.write(Write::Resolve { kind, name });
+                }
+            }
+        }
+    }
+
+    fn rule(&mut self) {
+        let rules = self.rules();
+        self.write(Write::Settings(rules));
+    }
+
+    fn end(&mut self) {
+        match self.rng.below(10) {
+            0..2 => self.dissolve(),
+            2..7 => {
+                let by = if self.rng.below(8) == 0 { 7 } else { self.asker_or_none() };
+                let recall_all = self.rng.percent(40);
+                self.write(Write::RemoveUser { by, recall_all });
+                if self.rng.percent(20) {
+                    let lost = self.rng.pick(&[Lost::Prefix, Lost::Random]);
+                    let seed = self.rng.below(1 << 20);
+                    self.ops.push(Op::Restart(Restart::Crash(lost, seed)));
+                    self.write(Write::RemoveUser { by, recall_all });
+                }
+                if self.rng.percent(20) {
+                    self.write(Write::AddUser { by });
+                }
+                if self.rng.percent(20) {
+                    let post = Post { by: self.someone(), to: To::User(by), id: 0, at: At::Unset, ..self.post() };
+                    self.write(Write::Append(post));
+                }
+            }
+            7 => self.write(Write::Maintain { offset: -1 }),
+            _ => {
+                let (back, offset) = (self.rng.below(60), self.rng.pick(&[-1, 0, 0, 1]));
+                self.ops.push(Op::Clock(Step::Horizon { back, offset }));
+                let offset = self.rng.pick(&[0, 0, 1, -1, i64::MAX]);
+                self.write(Write::Maintain { offset });
+            }
+        }
+    }
+
+    /// A group ends, and those who were in it find out.
+    fn dissolve(&mut self) {
+        let group = self.group_or_unknown();
+        let (by, with, to) = (self.someone(), With::Group(group), To::Group(group));
+        for _ in 0..self.rng.below(3) {
+            match self.rng.below(3) {
+                0 => self.write(Write::Leave { group, by }),
+                1 => self.write(Write::Remove { by, with }),
+                _ => self.write(Write::RemoveUser { by, recall_all: false }),
+            }
+        }
+        let (slot, page) = (self.slot(), PageSize { limit: None, latest: None });
+        let walk = Op::Changed { by, slot, page, through_bytes: false };
+        self.ops.push(walk.clone());
+        self.write(Write::Dissolve { group });
+        self.ops.push(walk);
+        for _ in 0..self.rng.below(8) {
+            let (by, seq) = (self.someone(), self.point());
+            match self.rng.below(7) {
+                0 => self.write(Write::Dissolve { group }),
+                1 => self.write(Write::Hide { by, with, seqs: vec![seq] }),
+                2 => self.write(Write::Recall { by, to, seq }),
+                3 => self.write(Write::Edit { by, to, seq, text: Text(1, 1) }),
+                4 => {
+                    let flags = self.flags();
+                    self.write(Write::Flags { by, with, flags });
+                }
+                5 => self.write(Write::Read { by, with, upto: seq }),
+                _ => {
+                    let post = self.posts.iter().rev().find(|post| post.to == to).copied();
+                    let post = post.unwrap_or(Post { by, to, ..self.post() });
+                    self.write(Write::Append(Post { kind: post.kind ^ 1, ..post }));
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self) {
+        let (by, slot, page) = (self.asker(), self.slot(), self.page_size());
+        match self.rng.below(100) {
+            0..28 => {
+                let ((by, with), ask) = (self.session(), self.history());
                 self.ops.push(Op::History { by, with, ask });
             }
-            750..820 => {
-                let (by, slot, page) = (self.asker(), self.slot(), self.page_size());
+            28..36 => {
+                let ((by, with), again) = (self.session(), self.rng.percent(60));
+                let limit = self.rng.pick(&[0, 1, 1, 2, 5, 1_000, 1_001]);
+                self.ops.push(Op::Amendments { by, with, again, limit });
+            }
+            36..43 => {
+                let ((by, with), seq, after) = (self.session(), self.point(), self.rng.below(4) as u8);
+                let limit = self.rng.pick(&[0, 1, 2, 10_000, 10_001]);
+                self.ops.push(Op::Receipts { by, with, seq, after, limit });
+            }
+            43..46 => {
+                let (group, after) = (self.group_or_unknown(), self.rng.below(6) as u8);
+                let limit = self.rng.pick(&[0, 1, 2, 10_000, 10_001]);
+                self.ops.push(Op::Members { group, after, limit });
+            }
+            46..48 => {
+                let (by, after) = (self.asker_or_none(), self.rng.below(3) as u8);
+                let limit = self.rng.pick(&[0, 1, 2, 10_000, 10_001]);
+                self.ops.push(Op::GroupsOf { by, after, limit });
+            }
+            48..52 => {
+                if let Some(post) = self.posts.last() {
+                    self.ops.push(Op::Find(*post));
+                }
+            }
+            52..72 => {
                 let through_bytes = self.rng.percent(30);
                 self.ops.push(Op::Changed { by, slot, page, through_bytes });
             }
-            820..835 => {
-                let (by, slot, page, time) = (self.asker(), self.slot(), self.page_size(), self.time());
+            72..77 => {
+                let time = self.time();
                 self.ops.push(Op::Since { by, slot, page, time });
             }
-            835..870 => {
-                let (by, slot, page) = (self.asker(), self.slot(), self.page_size());
+            77..88 => {
                 let messages = self.rng.pick(&[None, None, Some(0), Some(1), Some(3), Some(10_000), Some(10_001)]);
                 let bytes = self.rng.pick(&[None, None, Some(0), Some(20), Some(5_000), Some(64 << 20)]);
                 self.ops.push(Op::CatchUp { by, slot, page, messages, bytes });
             }
-            870..895 => {
-                let (by, again, page) = (self.asker(), self.rng.percent(60), self.page_size());
+            88..96 => {
+                let again = self.rng.percent(60);
                 self.ops.push(Op::Recent { by, again, page });
             }
-            895..905 => {
-                let by = self.asker();
-                self.ops.push(Op::Totals { by });
-            }
-            905..940 => {
+            _ => self.ops.push(Op::Totals { by }),
+        }
+    }
+
+    /// Time passes, things are waited for, the store ends and begins again.
+    fn pass(&mut self) {
+        match self.rng.below(110) {
+            0..35 => {
                 let step = self.clock_step();
                 self.ops.push(Op::Clock(step));
             }
-            940..952 => self.window(),
-            952..962 => self.ops.push(Op::Sync),
-            962..974 => {
+            35..47 => self.window(),
+            47..57 => self.ops.push(Op::Sync),
+            57..69 => {
                 let newest_first = self.rng.percent(50);
                 self.ops.push(Op::Wait { newest_first });
             }
-            974..980 => {
+            69..75 => {
                 let (by, slot) = (self.asker(), self.slot());
                 self.ops.push(Op::Forget { by, slot });
             }
-            980..985 => {
+            75..80 => {
                 let (by, source, target) = (self.asker(), self.slot(), self.slot());
                 self.ops.push(Op::Copy { by, source, target });
             }
@@ -183,80 +510,6 @@ impl Draw {
         }
     }
 
-    fn write(&mut self, write: Write) {
-        let how = match self.rng.percent(self.habits.plain_chance) {
-            true => How::Plain,
-            false => self.rng.pick(&[How::Plain, How::Synced, How::Buffered, How::Later, How::Later, How::Dropped]),
-        };
-        self.ops.push(Op::Write(how, write));
-    }
-
-    fn post(&mut self) -> Post {
-        if !self.posts.is_empty() && self.rng.percent(self.habits.repeat_chance) {
-            let back = self.rng.below(8.min(self.posts.len() as u64)) as usize;
-            let post = self.posts[self.posts.len() - 1 - back];
-            return match self.rng.below(10) {
-                0 => Post { kind: post.kind + 1, ..post },
-                1 => Post { text: Text(post.text.0 ^ 1, post.text.1), ..post },
-                2 => Post { counts: !post.counts, at: At::Last(-1), ..post },
-                _ => post,
-            };
-        }
-        let by = self.member_or_none();
-        let to = match self.rng.below(200) {
-            0 => To::Pair(self.member(), self.member_or_none()),
-            1 => To::Group(self.group_or_unknown()),
-            _ if self.rng.percent(self.habits.group_chance) => To::Group(self.group()),
-            _ => To::User(self.member_or_none()),
-        };
-        let id = if self.rng.percent(self.habits.id_chance) { self.rng.between(1, 4) as u8 } else { 0 };
-        let length = match self.rng.below(200) {
-            0 if !is_faulty(by, to) => 17_000,
-            1..=20 => 0,
-            _ if self.rng.percent(self.habits.long_chance) => self.rng.between(2_000, 10_000),
-            _ => self.rng.between(1, 40),
-        };
-        let at = match self.rng.percent(self.habits.import_chance) {
-            false => At::Unset,
-            true if self.rng.percent(50) => At::Last(self.rng.pick(&[-1, 0, 1, 1, 2, 1_000_000])),
-            true => At::Store(self.rng.pick(&[-1, 0, 0, 1])),
-        };
-        let text = Text(self.rng.below(4) as u8, length as usize);
-        let (kind, counts) = (self.rng.pick(&[0, 0, 1, 65_000]), !self.rng.percent(self.habits.notice_chance));
-        let post = Post { by, to, id, text, kind, counts, at };
-        if id != 0 {
-            self.posts.push(post);
-        }
-        post
-    }
-
-    /// A batch that fits into a quarter of a journal file, whatever is around the bodies.
-    fn batch(&mut self) -> Vec<Post> {
-        let mut posts: Vec<Post> = Vec::new();
-        for _ in 0..self.rng.below(8) {
-            let post = match posts.is_empty() || self.rng.percent(70) {
-                true => self.post(),
-                false => self.rng.pick(&posts),
-            };
-            posts.push(match self.rng.below(20) {
-                0 => Post { kind: post.kind + 1, ..post },
-                _ => post,
-            });
-        }
-        let mut room = 12_000;
-        posts.retain(|post| {
-            let fits = post.text.1 <= room;
-            room -= if fits { post.text.1 } else { 0 };
-            fits
-        });
-        let is_sound = posts.iter().all(|post| !is_faulty(post.by, post.to));
-        if self.rng.percent(5) && !posts.is_empty() && is_sound {
-            let index = self.rng.below(posts.len() as u64) as usize;
-            posts[index] = Post { by: 1, to: To::User(2), id: 0, text: Text(0, 17_000), ..posts[index] };
-        }
-        posts
-    }
-
     /// Sends something, then again just before and just after its window ends.
     fn window(&mut self) {
         let Some(post) = self.posts.last().copied() else { return };
@@ -266,132 +519,9 @@ impl Draw {
         if self.rng.percent(30) {
             self.ops.extend([again.clone(), clock_at(0), clock_at(-1), again.clone()]);
         }
-        self.ops.extend([again.clone(), clock_at(-1), again.clone()]);
-        let (by, with) = (self.member(), self.with());
+        self.ops.extend([again.clone(), clock_at(-1), again.clone(), Op::Find(post)]);
+        let (by, with) = self.session();
         let ask = Ask { newest: true, within: Within::All, limit: None, bytes: None };
-        self.ops.extend([clock_at(0), Op::History { by, with, ask }, again]);
+        self.ops.extend([clock_at(0), Op::History { by, with, ask }, Op::Find(post), again]);
     }
-
-    fn ask(&mut self) -> Ask {
-        let within = match self.rng.below(10) {
-            0..4 => Within::All,
-            4..8 => Within::Seqs(self.seq_bound(), self.seq_bound()),
-            _ => Within::Times(self.time_bound(), self.time_bound()),
-        };
-        Ask {
-            newest: self.rng.percent(50),
-            within,
-            limit: self.rng.pick(&[None, None, Some(0), Some(1), Some(2), Some(3), Some(7), Some(1_000), Some(1_001)]),
-            bytes: self.rng.pick(&[None, None, None, Some(0), Some(1), Some(30), Some(5_000), Some((16 << 20) + 1)]),
-        }
-    }
-
-    fn seq_bound(&mut self) -> Bound<u64> {
-        let seq = match self.rng.below(20) {
-            0 => u64::MAX,
-            1 => 1_000,
-            _ => self.rng.below(14),
-        };
-        self.bound(seq)
-    }
-
-    fn time_bound(&mut self) -> Bound<Near> {
-        let near = Near(self.rng.between(1, 14), self.rng.pick(&[-1, 0, 0, 1]));
-        self.bound(near)
-    }
-
-    fn bound<T>(&mut self, value: T) -> Bound<T> {
-        match self.rng.below(4) {
-            0 => Bound::Unbounded,
-            1 => Bound::Excluded(value),
-            _ => Bound::Included(value),
-        }
-    }
-
-    fn point(&mut self) -> Point {
-        match self.rng.below(10) {
-            0..6 => Point::End(self.rng.pick(&[-5, -3, -2, -1, 0, 0, 0, 1])),
-            6 => Point::Seq(self.rng.pick(&[0, u64::MAX])),
-            _ => Point::Seq(self.rng.between(1, 14)),
-        }
-    }
-
-    fn time(&mut self) -> Time {
-        match self.rng.below(5) {
-            0 => Time::Zero,
-            1 => Time::Store(self.rng.pick(&[-1, 0, 1])),
-            _ => Time::Change(self.rng.below(40), self.rng.pick(&[-1, 0, 1])),
-        }
-    }
-
-    fn clock_step(&mut self) -> Step {
-        const SECOND: u64 = 1_000_000;
-        match self.rng.below(10) {
-            0..5 => Step::Forward(self.rng.between(1, 30)),
-            5..8 => Step::Forward(self.rng.between(1, 40 * 3_600) * SECOND),
-            _ => Step::Back(self.rng.pick(&[1, 5, SECOND, 3_600 * SECOND])),
-        }
-    }
-
-    fn restart(&mut self) -> Restart {
-        match self.rng.below(10) {
-            0..2 => Restart::Close,
-            2..4 => Restart::Drop,
-            _ => {
-                let lost = self.rng.pick(&[Lost::Nothing, Lost::All, Lost::Prefix, Lost::Random]);
-                Restart::Crash(lost, self.rng.below(1 << 20))
-            }
-        }
-    }
-
-    fn page_size(&mut self) -> PageSize {
-        PageSize {
-            limit: self.rng.pick(&[None, None, Some(0), Some(1), Some(1), Some(2), Some(3), Some(1_000), Some(1_001)]),
-            latest: self.rng.pick(&[None, None, None, Some(0), Some(2), Some(5), Some(20), Some(21)]),
-        }
-    }
-
-    fn slot(&mut self) -> usize {
-        self.rng.below(SLOTS as u64) as usize
-    }
-
-    fn member(&mut self) -> u8 {
-        self.rng.between(1, u64::from(self.habits.users)) as u8
-    }
-
-    fn asker(&mut self) -> u8 {
-        if self.rng.percent(4) { 6 } else { self.member() }
-    }
-
-    fn member_or_none(&mut self) -> u8 {
-        if self.rng.below(150) == 0 { 0 } else { self.member() }
-    }
-
-    fn asker_or_none(&mut self) -> u8 {
-        if self.rng.below(150) == 0 { 0 } else { self.asker() }
-    }
-
-    fn group(&mut self) -> u8 {
-        self.rng.between(1, u64::from(self.habits.groups)) as u8
-    }
-
-    fn group_or_unknown(&mut self) -> u8 {
-        match self.rng.below(40) {
-            0 => 0,
-            1 => 4,
-            _ => self.group(),
-        }
-    }
-
-    fn with(&mut self) -> With {
-        match self.rng.percent(self.habits.group_chance) {
-            true => With::Group(self.group_or_unknown()),
-            false => With::User(self.asker_or_none()),
-        }
-    }
-}
-
-/// A faulty input is kept apart from one above a limit: which of the two is told first is open.
-fn is_faulty(by: u8, to: To) -> bool {
-    by == 0 || matches!(to, To::Pair(..) | To::User(0) | To::Group(0))
 }

@@ -8,14 +8,15 @@ use restante::Durability::{self, Buffered, Sync};
 
 use super::check;
 use super::draw::{Files, Setup};
-use super::op::At::{Last, Unset};
 use super::op::How::Plain;
 use super::op::Op::{self, Changed, History, Restart, Write};
-use super::op::Restart::Crash;
-use super::op::Write::{Append, Batch, Join, JoinMany, Leave};
-use super::op::{Ask, Lost, Near, PageSize, Post, Text, To, With, Within};
+use super::op::Write::{Append, Batch, Create, Join, JoinMany, Leave, Read, SetGroup};
+use super::word::At::{Last, Unset};
+use super::word::Restart::Crash;
+use super::word::{Ask, Lost, Near, PageSize, Post, Text, To, With, Within};
 
-const POST: Post = Post { by: 1, to: To::User(2), id: 0, text: Text(0, 3), kind: 0, counts: true, at: Unset };
+const POST: Post =
+    Post { by: 1, to: To::User(2), id: 0, text: Text(0, 3), kind: 0, counts: true, at: Unset, mentions: 0, alerts: 0 };
 
 fn setup(durability: Durability) -> Setup {
     Setup { seed: 1, durability, files: Files::Simulated }
@@ -85,4 +86,28 @@ fn bounds_at_the_ends_of_numbers_keep_their_other_side() {
         ask(Within::Times(Included(Near(2, 0)), Excluded(Near(1, -1)))),
     ];
     check(&setup(Buffered), &ops);
+}
+
+/// A batch was refused and its changes taken back, but not the count of what was on its way: an answer
+/// that something is as it is rested on a version that nobody was going to have, and never came.
+#[test]
+fn what_a_refused_batch_took_back_is_not_waited_for() {
+    let group = |group, post| Post { to: To::Group(group), ..post };
+    let ops = [
+        Create { group: 2, shows_history: true, members_only: false },
+        Batch(vec![POST, group(1, POST)]),
+        SetGroup { group: 2, shows_history: true, members_only: false },
+    ];
+    check(&setup(Sync), &ops.map(|write| Write(Plain, write)));
+}
+
+/// Reading what was sent to everyone before the reader came to exist was a change, though it could
+/// neither be seen nor be read.
+#[test]
+fn reading_below_the_beginning_of_a_broadcast_is_no_change() {
+    let source = super::op::SENDING[0];
+    let sent = Post { by: 0, to: To::Broadcast(source), ..POST };
+    let read = |upto| Read { by: 2, with: With::Source(source), upto: super::word::Point::Seq(upto) };
+    let ops = [Append(sent), Append(POST), Append(sent), read(1), read(2)];
+    check(&setup(Sync), &ops.map(|write| Write(Plain, write)));
 }

@@ -1,30 +1,8 @@
 //! The operations of a model run, as values that can be listed, dropped one by one and played again.
-//! Owns: the vocabulary, and the few users, groups, ids and bodies it draws on. May touch: nothing.
-//! Never: refers to what an earlier operation returned; what it means is looked up when it is played.
+//! Owns: what can be asked of a store. May touch: `word`.
+//! Never: says how it is asked or what the answer is.
 
-use std::ops::Bound;
-
-use restante::{GroupId, Peer, Timeline, UserId};
-
-/// Users by short number: 0 is none, 1 to 5 take part, 6 only ever asks.
-pub const USERS: [u64; 7] = [0, 1, 2, 3, 1 << 40, u64::MAX, 77];
-/// Groups by short number: 0 is none, 1 to 3 take part, 4 is never there. Some share numbers with users.
-pub const GROUPS: [u64; 5] = [0, 1, 2, u64::MAX - 1, 55];
-/// Saved cursors of a user.
-pub const SLOTS: usize = 3;
-
-pub fn user(number: u8) -> UserId {
-    UserId(USERS[number as usize])
-}
-
-pub fn group(number: u8) -> GroupId {
-    GroupId(GROUPS[number as usize])
-}
-
-/// Everyone and everything a user may ask about.
-pub fn all_peers() -> Vec<With> {
-    (1..=6).map(With::User).chain((1..=4).map(With::Group)).collect()
-}
+use super::word::{Ask, Flagging, PageSize, Point, Post, Restart, Rules, Src, Step, Text, Time, To, With};
 
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +19,31 @@ pub enum Op {
         with: With,
         ask: Ask,
     },
+    /// `again`: from the cursor that the last one gave.
+    Amendments {
+        by: u8,
+        with: With,
+        again: bool,
+        limit: usize,
+    },
+    Receipts {
+        by: u8,
+        with: With,
+        seq: Point,
+        after: u8,
+        limit: usize,
+    },
+    Members {
+        group: u8,
+        after: u8,
+        limit: usize,
+    },
+    GroupsOf {
+        by: u8,
+        after: u8,
+        limit: usize,
+    },
+    Find(Post),
     Changed {
         by: u8,
         slot: usize,
@@ -102,10 +105,75 @@ pub enum Write {
         by: u8,
         to: u8,
     },
+
+    Recall {
+        by: u8,
+        to: To,
+        seq: Point,
+    },
+    Edit {
+        by: u8,
+        to: To,
+        seq: Point,
+        text: Text,
+    },
+    Hide {
+        by: u8,
+        with: With,
+        seqs: Vec<Point>,
+    },
+
+    Read {
+        by: u8,
+        with: With,
+        upto: Point,
+    },
+    UnreadFrom {
+        by: u8,
+        with: With,
+        seq: Point,
+    },
+    Delivered {
+        by: u8,
+        with: With,
+        upto: Point,
+    },
+    Clear {
+        by: u8,
+        with: With,
+        upto: Point,
+    },
+    Remove {
+        by: u8,
+        with: With,
+    },
+    Flags {
+        by: u8,
+        with: With,
+        flags: Flagging,
+    },
+    Metadata {
+        by: u8,
+        with: With,
+        text: Text,
+    },
+
     Create {
         group: u8,
         shows_history: bool,
         members_only: bool,
+    },
+    SetGroup {
+        group: u8,
+        shows_history: bool,
+        members_only: bool,
+    },
+    GroupMetadata {
+        group: u8,
+        text: Text,
+    },
+    Dissolve {
+        group: u8,
     },
     Join {
         group: u8,
@@ -119,151 +187,50 @@ pub enum Write {
         group: u8,
         by: u8,
     },
-    Read {
+    Role {
+        group: u8,
         by: u8,
-        with: With,
-        upto: Point,
+        role: u8,
     },
-    UnreadFrom {
+    MemberData {
+        group: u8,
         by: u8,
-        with: With,
-        seq: Point,
+        text: Text,
     },
-}
+    /// For so many microseconds from store time on; `None` lifts it.
+    Silence {
+        group: u8,
+        by: u8,
+        micros: Option<u64>,
+    },
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum With {
-    User(u8),
-    Group(u8),
-}
-
-impl With {
-    pub fn peer(self) -> Peer {
-        match self {
-            With::User(number) => Peer::User(user(number)),
-            With::Group(number) => Peer::Group(group(number)),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Post {
-    pub by: u8,
-    pub to: To,
-    /// Client id, 0 for none.
-    pub id: u8,
-    pub text: Text,
-    pub kind: u16,
-    pub counts: bool,
-    pub at: At,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
-    User(u8),
-    Group(u8),
-    /// A direct timeline, named by its two users; the sender may be a third.
-    Pair(u8, u8),
-}
-
-impl Post {
-    pub fn timeline(&self) -> Timeline {
-        match self.to {
-            To::User(number) => Timeline::direct(user(self.by), user(number)),
-            To::Group(number) => Timeline::Group(group(number)),
-            To::Pair(one, other) => Timeline::direct(user(one), user(other)),
-        }
-    }
-}
-
-/// A body: so many bytes that count up from the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Text(pub u8, pub usize);
-
-impl Text {
-    pub fn bytes(self) -> Vec<u8> {
-        (0..self.1).map(|index| self.0.wrapping_add((index % 251) as u8)).collect()
-    }
-}
-
-/// An explicit timestamp.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    Unset,
-    /// So far from the timeline's last.
-    Last(i64),
-    /// So far from store time.
-    Store(i64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    Seq(u64),
-    /// So far from the end of the session.
-    End(i64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    Forward(u64),
-    Back(u64),
-    /// So far from the end of the window of a message's client id.
-    Window {
-        post: Post,
+    AddUser {
+        by: u8,
+    },
+    RemoveUser {
+        by: u8,
+        recall_all: bool,
+    },
+    /// A name of a kind, both by short number.
+    Resolve {
+        kind: u8,
+        name: u8,
+    },
+    FreeName {
+        kind: u8,
+        name: u8,
+    },
+    Settings(Rules),
+    /// At so far from store time.
+    Maintain {
         offset: i64,
     },
 }
 
-/// A question to `history`; `None` leaves the default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
-    pub newest: bool,
-    pub within: Within,
-    pub limit: Option<usize>,
-    pub bytes: Option<usize>,
+/// A source never acts for a user: its posts name none.
+pub fn sends_for_none(to: To) -> bool {
+    matches!(to, To::Inbox(..) | To::Broadcast(_))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Within {
-    All,
-    Seqs(Bound<u64>, Bound<u64>),
-    Times(Bound<Near>, Bound<Near>),
-}
-
-/// A time so far from that of the message with a seq.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Near(pub u64, pub i64);
-
-/// The size of a list page; `None` leaves the default.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageSize {
-    pub limit: Option<usize>,
-    pub latest: Option<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Time {
-    Zero,
-    /// So far from the commit time of a change, counted back from the newest.
-    Change(u64, i64),
-    /// So far from store time.
-    Store(i64),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// By `close`.
-    Close,
-    /// By dropping the last handle.
-    Drop,
-    Crash(Lost, u64),
-}
-
-/// What of the unsynced a crash takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    Nothing,
-    All,
-    Prefix,
-    Random,
-}
+/// All sources that take part.
+pub const SENDING: [Src; 4] = [Src::System(1), Src::Business(1), Src::System(2), Src::Business(3)];

@@ -1,22 +1,26 @@
 //! Plays operations against a store and the model at once and compares every answer.
-//! Owns: the store under test, its clock and files, writing, tickets, restarts. May touch: `world`, `op`, `trap`.
+//! Owns: the store under test, its clock and files, durability, restarts. May touch: `world`, `op`, `write`, `ask`.
 //! Never: decides what is right; that is the model's work.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use restante::limits::HORIZON_MICROS;
 use restante::{
-    ClientId, CrashPlan, Cursor, Draft, Durability, Epoch, GroupSettings, Loss, ManualClock, Options, Peer, ReadMode,
-    RecentCursor, Seq, SimStorage, Store, Threads, Ticket, Timestamp, UserId,
+    AmendmentCursor, CrashPlan, Cursor, Durability, Epoch, Loss, ManualClock, Options, Peer, ReadMode, RecentCursor,
+    SimStorage, Store, Threads, Timeline, Timestamp,
 };
 
-use super::answer::{Admitted, Bytes, Session, Written, plain, plain_effect};
+use super::answer::Session;
 use super::draw::{Files, Setup};
-use super::look::Place;
-use super::op::{At, How, Lost, Op, Point, Post, Restart, SLOTS, Step, To, USERS, With, Write, group, user};
+use super::list::Place;
+use super::look::Since;
+use super::op::Op;
 use super::trap::Traps;
-use super::world::{Answer, JOURNAL_BYTES, Letter, Settings, World};
+use super::word::{Lost, Restart, SLOTS, Step, USERS, group, user};
+use super::world::{JOURNAL_BYTES, World, window_end};
+use super::write::Kept;
 use crate::support::TempDir;
 
 /// Where every run's clock starts.
@@ -29,14 +33,28 @@ const OPERATIONS_MAX: u64 = 20_000;
 pub type Checked<T = ()> = Result<T, String>;
 
 pub fn same<T: PartialEq + Debug>(what: &str, store: &T, model: &T) -> Checked {
-    if store == model { Ok(()) } else { Err(format!("{what}\n  store: {store:?}\n  model: {model:?}")) }
+    if store == model {
+        return Ok(());
+    }
+    let (store, model) = (format!("{store:?}"), format!("{model:?}"));
+    // Of long answers, where they begin to differ.
+    let same = store.bytes().zip(model.bytes()).take_while(|(one, other)| one == other).count();
+    let from = same.saturating_sub(BEFORE_DIFFERENCE);
+    let part = |text: &str| {
+        String::from_utf8_lossy(&text.as_bytes()[from..text.len().min(same + AFTER_DIFFERENCE)]).into_owned()
+    };
+    Err(format!("{what}\n  store: {}\n  model: {}", part(&store), part(&model)))
 }
+
+/// How much of two answers is shown around the first difference.
+const BEFORE_DIFFERENCE: usize = 400;
+const AFTER_DIFFERENCE: usize = 200;
 
 pub fn hold(is_so: bool, what: impl FnOnce() -> String) -> Checked {
     if is_so { Ok(()) } else { Err(what()) }
 }
 
-fn must<T>(what: &str, result: restante::Result<T>) -> Checked<T> {
+pub fn must<T>(what: &str, result: restante::Result<T>) -> Checked<T> {
     result.map_err(|error| format!("{what} failed: {error:?}"))
 }
 
@@ -63,23 +81,16 @@ enum Ground {
     Directory(TempDir, ReadMode),
 }
 
-/// A change that was asked for and not yet waited for.
-struct Kept {
-    level: Durability,
-    rests_on: u64,
-    changed: bool,
-    check: Box<dyn FnOnce() -> Checked>,
-}
-
 pub struct Run<'a> {
-    setup: Setup,
+    pub setup: Setup,
     pub clock: Arc<ManualClock>,
     files: Ground,
     store: Option<Store>,
     pub world: World,
-    kept: Vec<Kept>,
+    pub kept: Vec<Kept>,
     pub slots: [[Slot; SLOTS]; USERS.len()],
     pub recents: [Option<(RecentCursor, (u64, Peer))>; USERS.len()],
+    pub amendments: [Option<(AmendmentCursor, Since)>; USERS.len()],
     /// Everything up to here survives a power cut.
     durable: u64,
     /// Everything up to here survives the end of the process.
@@ -111,6 +122,7 @@ impl<'a> Run<'a> {
             kept: Vec::new(),
             slots: Default::default(),
             recents: Default::default(),
+            amendments: Default::default(),
             durable: 0,
             written: 0,
             unsynced: Unsynced::Never,
@@ -138,6 +150,13 @@ impl<'a> Run<'a> {
             Op::Wait { newest_first } => self.wait(*newest_first)?,
             Op::Clock(step) => self.set_clock(*step)?,
             Op::History { by, with, ask } => self.ask_history(*by, *with, ask)?,
+            Op::Amendments { by, with, again, limit } => self.ask_amendments(*by, *with, *again, *limit)?,
+            Op::Receipts { by, with, seq, after, limit } => {
+                self.ask_receipts(*by, *with, self.point(*by, *with, *seq), *after, *limit)?;
+            }
+            Op::Members { group, after, limit } => self.ask_members(*group, *after, *limit)?,
+            Op::GroupsOf { by, after, limit } => self.ask_groups(*by, *after, *limit)?,
+            Op::Find(post) => self.ask_find(post)?,
             Op::Changed { by, slot, page, through_bytes } => {
                 self.ask_changed(*by, *slot, page, None, *through_bytes)?;
             }
@@ -168,13 +187,18 @@ impl<'a> Run<'a> {
             Step::Forward(micros) => self.world.clock + micros,
             Step::Back(micros) => self.world.clock.saturating_sub(micros).max(1),
             Step::Window { post, offset } => {
-                let id = u128::from(post.id);
-                match self.world.seen().newest_with_id(post.timeline(), user(post.by), id) {
-                    Some(sent) => {
-                        (sent.commit_time + restante::limits::DEDUP_WINDOW_MICROS).saturating_add_signed(offset)
-                    }
-                    None => self.world.clock,
-                }
+                let sent = self.world.seen().newest_with_id(post.timeline(), user(post.by), u128::from(post.id));
+                sent.map_or(self.world.clock, |sent| window_end(sent).saturating_add_signed(offset))
+            }
+            Step::Silence { group: number, by, offset } => {
+                let trace = self.world.seen().state.trace(user(by), Timeline::Group(group(number)));
+                let until = trace.map_or(0, |row| row.silenced_until);
+                if until > 0 { until.saturating_add_signed(offset) } else { self.world.clock }
+            }
+            Step::Horizon { back, offset } => {
+                let times = &self.world.seen().state.times;
+                let index = times.len().checked_sub(back as usize + 1);
+                index.map_or(self.world.clock, |index| (times[index] + HORIZON_MICROS).saturating_add_signed(offset))
             }
         };
         self.world.clock = time;
@@ -184,7 +208,7 @@ impl<'a> Run<'a> {
 
     pub fn sync(&mut self) -> Checked {
         must("sync", self.store().sync())?;
-        let all = self.world.sequenced().version();
+        let all = self.world.sequenced().state.version();
         self.durable = all;
         self.written = all;
         self.publish(all)
@@ -193,11 +217,11 @@ impl<'a> Run<'a> {
     /// Looks up what is published now; it must be at least `least`.
     fn publish(&mut self, least: u64) -> Checked {
         let version = self.store().version().get();
-        let (least, most) = (least.max(self.world.published), self.world.sequenced().version());
+        let (least, most) = (least.max(self.world.published()), self.world.sequenced().state.version());
         hold(least <= version && version <= most, || {
             format!("published version must be in {least}..={most}, is {version}")
         })?;
-        self.world.published = version;
+        self.world.publish(version);
         self.written = self.written.max(version);
         if self.setup.durability == Durability::Sync {
             self.durable = self.durable.max(version);
@@ -215,7 +239,7 @@ impl<'a> Run<'a> {
     }
 
     /// Waits for a change, checks what it says, and notes what may no longer be lost or unseen.
-    fn acknowledge(&mut self, kept: Kept) -> Checked {
+    pub fn acknowledge(&mut self, kept: Kept) -> Checked {
         (kept.check)()?;
         self.written = self.written.max(kept.rests_on);
         match (kept.level, self.setup.durability) {
@@ -235,149 +259,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    // Changes.
-
-    fn write(&mut self, how: How, write: &Write) -> Checked {
-        self.settle_for(write)?;
-        let level = match how {
-            How::Synced => Durability::Sync,
-            How::Buffered => Durability::Buffered,
-            _ => self.setup.durability,
-        };
+    /// A `Buffered` call in a `Sync` store may be told before it is synced.
+    pub fn note_level(&mut self, level: Durability) {
         if level == Durability::Buffered && self.setup.durability == Durability::Sync {
             self.unsynced = self.unsynced.max(Unsynced::Perhaps);
         }
-        let store = match how {
-            How::Synced | How::Buffered => self.store().at(level),
-            _ => self.store().clone(),
-        };
-        let kept = self.ask_write(&store, level, write);
-        match how {
-            How::Later => self.kept.push(kept),
-            How::Dropped => drop(kept),
-            _ => self.acknowledge(kept)?,
-        }
-        Ok(())
     }
 
-    /// Marks are clamped to what is published, and sessions that are sequenced but unseen are neither
-    /// there nor not: makes both the same before a mark.
-    fn settle_for(&mut self, write: &Write) -> Checked {
-        let (Write::Read { by, with, .. } | Write::UnreadFrom { by, with, .. }) = write else { return Ok(()) };
-        let timeline = crate::support::timeline_of(user(*by), with.peer());
-        let (seen, sequenced) = (self.world.seen(), self.world.sequenced());
-        let is_row_same = seen.row(user(*by), timeline) == sequenced.row(user(*by), timeline);
-        let is_last_same = seen.last_seq(timeline) == sequenced.last_seq(timeline);
-        if !is_row_same || (matches!(write, Write::UnreadFrom { .. }) && !is_last_same) {
-            self.sync()?;
-        }
-        Ok(())
-    }
-
-    fn ask_write(&mut self, store: &Store, level: Durability, write: &Write) -> Kept {
-        let before = self.world.log.len();
-        self.note_write(write);
-        let label = format!("{write:?}");
-        match write {
-            Write::Append(post) => {
-                let letter = self.letter(post);
-                let answer = self.world.append(&letter);
-                self.note_append(before, &letter, &answer);
-                let ticket = store.append(draft(post, &letter));
-                keep(label, ticket, answer, level, Written::from)
-            }
-            Write::Batch(posts) => {
-                let letters: Vec<Letter> = posts.iter().map(|post| self.letter(post)).collect();
-                let answer = self.world.append_batch(&letters);
-                self.note_batch(before, &letters, &answer);
-                let drafts: Vec<Draft<'_>> = posts.iter().zip(&letters).map(|(post, it)| draft(post, it)).collect();
-                let ticket = store.append_batch(&drafts);
-                keep(label, ticket, answer, level, |all| all.into_iter().map(Written::from).collect())
-            }
-            Write::TooLong { by, to } => {
-                self.traps.hit("batch: too long for a journal file");
-                let body = [7; 6_000];
-                let drafts = [Draft::direct(user(*by), user(*to), &body); 3];
-                let ticket = store.append_batch(&drafts);
-                let check = Box::new(move || match ticket.wait() {
-                    Err(error) if error.kind() == restante::ErrorKind::LimitExceeded => Ok(()),
-                    other => Err(format!("{label}: {other:?}")),
-                });
-                Kept { level, rests_on: 0, changed: false, check }
-            }
-            Write::Create { group: number, shows_history, members_only } => {
-                let settings = Settings { shows_history: *shows_history, members_only: *members_only };
-                let answer = self.world.create_group(group(*number), settings);
-                let ticket = store.create_group(group(*number), real_settings(settings));
-                keep(label, ticket, answer, level, plain_effect)
-            }
-            Write::Join { group: number, by } => {
-                let answer = self.world.join(group(*number), user(*by));
-                keep(label, store.join(group(*number), user(*by)), answer, level, plain_effect)
-            }
-            Write::JoinMany { group: number, users } => {
-                let users: Vec<UserId> = users.iter().map(|number| user(*number)).collect();
-                let answer = self.world.join_many(group(*number), &users);
-                if let Ok(admitted) = answer.result {
-                    let is_met = admitted.joined > 0 && admitted.unchanged > 0;
-                    self.traps.hit_if(is_met, "group: bulk join with repeats and members");
-                }
-                let ticket = store.join_many(group(*number), &users);
-                keep(label, ticket, answer, level, Admitted::from)
-            }
-            Write::Leave { group: number, by } => {
-                let answer = self.world.leave(group(*number), user(*by));
-                let is_met = matches!(answer.result, Ok(0));
-                self.traps.hit_if(is_met, "group: leave again");
-                keep(label, store.leave(group(*number), user(*by)), answer, level, plain_effect)
-            }
-            Write::Read { by, with, upto } => {
-                let upto = self.point(*by, *with, *upto);
-                self.note_mark_read(*by, *with, upto);
-                let answer = self.world.mark_read(user(*by), with.peer(), upto);
-                keep(label, store.mark_read(user(*by), with.peer(), Seq(upto)), answer, level, plain_effect)
-            }
-            Write::UnreadFrom { by, with, seq } => {
-                let seq = self.point(*by, *with, *seq);
-                let answer = self.world.mark_unread_from(user(*by), with.peer(), seq);
-                self.note_mark_back(before, *by, *with, seq, &answer);
-                let ticket = store.mark_unread_from(user(*by), with.peer(), Seq(seq));
-                keep(label, ticket, answer, level, plain_effect)
-            }
-        }
-    }
-
-    fn letter(&mut self, post: &Post) -> Letter {
-        let timeline = post.timeline();
-        let view = self.world.sequenced();
-        let timestamp = match post.at {
-            At::Unset => None,
-            At::Last(offset) => Some(view.last_timestamp(timeline).saturating_add_signed(offset).max(1)),
-            At::Store(offset) => Some(view.store_time().saturating_add_signed(offset).max(1)),
-        };
-        self.body_bytes += post.text.1 as u64;
-        Letter {
-            timeline,
-            sender: user(post.by),
-            body: Bytes(post.text.bytes()),
-            kind: post.kind,
-            counts: post.counts,
-            client_id: u128::from(post.id),
-            timestamp,
-        }
-    }
-
-    fn point(&self, by: u8, with: With, point: Point) -> u64 {
-        match point {
-            Point::Seq(seq) => seq,
-            Point::End(offset) => {
-                let timeline = crate::support::timeline_of(user(by), with.peer());
-                let view = self.world.sequenced();
-                let last = view.last_seq(timeline);
-                let end = view.row(user(by), timeline).map_or(last, |row| row.end(last));
-                end.saturating_add_signed(offset)
-            }
-        }
+    pub fn note_bytes(&mut self, bytes: usize) {
+        self.body_bytes += bytes as u64;
     }
 
     /// For the traps: what only a run knows.
@@ -396,8 +286,8 @@ impl<'a> Run<'a> {
     }
 
     pub fn close_and_open(&mut self, by_close: bool) -> Checked {
-        let all = self.world.sequenced().version();
-        let digest = match all == self.world.published {
+        let all = self.world.sequenced().state.version();
+        let digest = match all == self.world.published() {
             true => Some(must("digest", self.store().state_digest())?),
             false => None,
         };
@@ -439,7 +329,7 @@ impl<'a> Run<'a> {
 
         let store = self.open()?;
         let recovery = store.recovery();
-        let (version, all) = (store.version().get(), self.world.sequenced().version());
+        let (version, all) = (store.version().get(), self.world.sequenced().state.version());
         // Where nothing since the store was opened survives, its last clean end is the last thing that does.
         let may_be_clean = version == self.opened_at;
         hold(!recovery.created && (!recovery.clean || may_be_clean), || format!("after a crash: {recovery:?}"))?;
@@ -461,8 +351,8 @@ impl<'a> Run<'a> {
             format!("new epoch after a crash: {is_new}, something unsynced was told: {unsynced:?}")
         })?;
 
-        self.traps.hit_if(version < self.world.published, "crash: loses what was seen");
-        self.traps.hit_if(version < all && version >= self.world.published, "crash: loses what was not seen");
+        self.traps.hit_if(version < self.world.published(), "crash: loses what was seen");
+        self.traps.hit_if(version < all && version >= self.world.published(), "crash: loses what was not seen");
         self.traps.hit_if(version == all && !is_new, "crash: loses nothing, no new epoch");
         self.traps.hit_if(self.crashed_last, "crash: second in a row");
         let first_lost = self.world.log.get(version as usize);
@@ -494,7 +384,7 @@ impl<'a> Run<'a> {
 
     fn opened(&mut self, store: Store) {
         let version = store.version().get();
-        self.world.published = version;
+        self.world.publish(version);
         self.durable = version;
         self.written = version;
         self.unsynced = Unsynced::Never;
@@ -509,38 +399,5 @@ impl<'a> Run<'a> {
 
 pub fn options(durability: Durability, clock: &Arc<ManualClock>) -> Options {
     let options = Options::default().durability(durability).journal_bytes(JOURNAL_BYTES);
-    options.clock(clock.clone()).threads(Threads::Inline)
-}
-
-pub fn real_settings(settings: Settings) -> GroupSettings {
-    GroupSettings::default().shows_history(settings.shows_history).members_only(settings.members_only)
-}
-
-/// What the store is given for a letter; by the short constructors where they can say it.
-fn draft<'l>(post: &Post, letter: &'l Letter) -> Draft<'l> {
-    let draft = match post.to {
-        To::User(number) => Draft::direct(letter.sender, user(number), &letter.body.0),
-        To::Group(number) => Draft::group(group(number), letter.sender, &letter.body.0),
-        To::Pair(..) => Draft::new(letter.timeline, letter.sender, &letter.body.0),
-    };
-    dress(draft, letter)
-}
-
-pub fn dress<'l>(draft: Draft<'l>, letter: &Letter) -> Draft<'l> {
-    let draft = draft.kind(letter.kind).counts(letter.counts).client_id(ClientId(letter.client_id));
-    match letter.timestamp {
-        Some(timestamp) => draft.timestamp(Timestamp(timestamp)),
-        None => draft,
-    }
-}
-
-fn keep<T: 'static, P: PartialEq + Debug + 'static>(
-    label: String,
-    ticket: Ticket<T>,
-    answer: Answer<P>,
-    level: Durability,
-    into: impl FnOnce(T) -> P + 'static,
-) -> Kept {
-    let Answer { result, rests_on, changed } = answer;
-    Kept { level, rests_on, changed, check: Box::new(move || same(&label, &plain(ticket.wait(), into), &result)) }
+    options.clock(clock.clone()).threads(Threads::Inline).maintain(false)
 }

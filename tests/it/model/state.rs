@@ -1,0 +1,592 @@
+//! What the changes add up to, one after the other, in plain lists and maps.
+//! Owns: users, timelines, rows, names, and what each change does to them. May touch: `change`, `word`.
+//! Never: counts anything ahead of a question, looks at the clock, refuses a change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use restante::limits::{BODY_BYTES_MAX, DEDUP_WINDOW_MICROS, LATEST_BYTES_MAX, MENTIONS_MAX};
+use restante::{GroupId, Pair, Peer, Source, Timeline, UserId};
+
+use super::answer::Bytes;
+use super::change::{Change, DEFAULTS, Letter, Marks, Settings, What};
+use super::word::{KINDS, NAMES, Rules};
+
+/// Ids that the directory gives begin after this one.
+const ALLOTTED: u64 = 1 << 63;
+
+pub const RULES: Rules = Rules {
+    dedup_window_secs: DEDUP_WINDOW_MICROS / 1_000_000,
+    body_bytes_max: BODY_BYTES_MAX,
+    mentions_max: MENTIONS_MAX,
+    latest_bytes_max: LATEST_BYTES_MAX,
+};
+
+/// Who did something to a message, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amended {
+    pub by: UserId,
+    pub version: u64,
+    pub time: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub letter: Arc<Letter>,
+    pub seq: u64,
+    pub timestamp: u64,
+    pub version: u64,
+    pub commit_time: u64,
+    /// The window in force when it was sent.
+    pub window_secs: u64,
+    /// What it says now.
+    pub body: Bytes,
+    pub recalled: Option<Amended>,
+    pub edited: Option<Amended>,
+    /// Who is told of having been mentioned.
+    pub noted: BTreeSet<UserId>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Group {
+    pub settings: Settings,
+    /// Version of the newest settings.
+    pub settings_version: u64,
+    pub metadata: Bytes,
+    pub metadata_version: u64,
+    pub dissolved: Option<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Line {
+    pub messages: Vec<Message>,
+    /// Of a group only.
+    pub group: Option<Group>,
+}
+
+impl Line {
+    pub fn last(&self) -> u64 {
+        self.messages.len() as u64
+    }
+
+    pub fn message(&self, seq: u64) -> Option<&Message> {
+        self.messages.get(usize::try_from(seq.checked_sub(1)?).ok()?)
+    }
+
+    pub fn dissolved(&self) -> Option<u64> {
+        self.group.as_ref()?.dissolved
+    }
+
+    /// Nothing up to here is kept.
+    pub fn trim(&self) -> u64 {
+        if self.dissolved().is_some() { self.last() } else { 0 }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Member,
+    Left,
+    /// The user was removed: the session is there no more.
+    Gone,
+}
+
+/// What a user's part in a timeline comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    pub presence: Presence,
+    pub read: u64,
+    pub read_max: u64,
+    pub delivered_max: u64,
+    pub floor: u64,
+    /// The highest floor that the user asked for.
+    pub clear_point: u64,
+    pub joined_at: u64,
+    /// Set by leaving.
+    pub ceiling: Option<u64>,
+    /// Up to where the session was removed, unless it was joined again since.
+    pub removed: Option<u64>,
+    pub flags: Marks,
+    pub metadata: Bytes,
+    /// Seqs that the user hid, and the version and time of that.
+    pub hidden: BTreeMap<u64, (u64, u64)>,
+    pub role: u8,
+    pub data: Bytes,
+    pub silenced_until: u64,
+    pub silenced_version: u64,
+    pub left_version: u64,
+    /// Of the newest change of the row itself.
+    pub version: u64,
+    /// Of the newest mark that the other one of a direct timeline is told.
+    pub receipts_version: u64,
+    /// Of the newest joining, or of what brought the session about.
+    pub joined_version: u64,
+    pub joined_time: u64,
+}
+
+impl Row {
+    fn new() -> Row {
+        Row {
+            presence: Presence::Member,
+            read: 0,
+            read_max: 0,
+            delivered_max: 0,
+            floor: 0,
+            clear_point: 0,
+            joined_at: 0,
+            ceiling: None,
+            removed: None,
+            flags: Marks::default(),
+            metadata: Bytes::default(),
+            hidden: BTreeMap::new(),
+            role: 0,
+            data: Bytes::default(),
+            silenced_until: 0,
+            silenced_version: 0,
+            left_version: 0,
+            version: 0,
+            receipts_version: 0,
+            joined_version: 0,
+            joined_time: 0,
+        }
+    }
+
+    pub fn is_member(&self) -> bool {
+        self.presence == Presence::Member
+    }
+
+    /// The last seq this user may see, when the timeline has `last`.
+    pub fn end(&self, last: u64) -> u64 {
+        self.ceiling.map_or(last, |ceiling| ceiling.min(last))
+    }
+
+    /// Nothing at or below it is shown.
+    pub fn floor(&self, line: &Line) -> u64 {
+        self.floor.max(line.trim())
+    }
+
+    pub fn mark(&self, line: &Line) -> u64 {
+        self.read.max(self.floor(line))
+    }
+
+    /// Whether the session was removed and nothing brought it back.
+    pub fn is_removed(&self, line: &Line) -> bool {
+        let end = self.end(line.last());
+        let counts_since = |removed: u64| {
+            line.messages.iter().any(|message| message.letter.counts && removed < message.seq && message.seq <= end)
+        };
+        self.removed.is_some_and(|removed| !counts_since(removed))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Commit times by version, the first at 0.
+    pub times: Vec<u64>,
+    pub lines: BTreeMap<Timeline, Line>,
+    rows: BTreeMap<(UserId, Timeline), Row>,
+    /// Who exists, and since which version.
+    pub users: BTreeMap<UserId, u64>,
+    /// By short numbers of kind and name: the id, and the version that gave it.
+    pub names: BTreeMap<(u8, u8), (u64, u64)>,
+    /// How many ids were ever given, by kind.
+    pub allotted: BTreeMap<u8, u64>,
+    pub rules: Rules,
+    pub rules_version: u64,
+    pub horizon: u64,
+}
+
+impl State {
+    pub fn new() -> State {
+        State {
+            times: Vec::new(),
+            lines: BTreeMap::new(),
+            rows: BTreeMap::new(),
+            users: BTreeMap::new(),
+            names: BTreeMap::new(),
+            allotted: BTreeMap::new(),
+            rules: RULES,
+            rules_version: 0,
+            horizon: 0,
+        }
+    }
+
+    pub fn version(&self) -> u64 {
+        self.times.len() as u64
+    }
+
+    /// Commit time of the newest change.
+    pub fn time(&self) -> u64 {
+        self.times.last().copied().unwrap_or(0)
+    }
+
+    pub fn time_of(&self, version: u64) -> u64 {
+        self.times[version as usize - 1]
+    }
+
+    /// A timeline, also one in which nothing ever was.
+    pub fn line(&self, timeline: Timeline) -> &Line {
+        static EMPTY: Line = Line { messages: Vec::new(), group: None };
+        self.lines.get(&timeline).unwrap_or(&EMPTY)
+    }
+
+    pub fn last_seq(&self, timeline: Timeline) -> u64 {
+        self.line(timeline).last()
+    }
+
+    pub fn last_timestamp(&self, timeline: Timeline) -> u64 {
+        self.line(timeline).messages.last().map_or(0, |message| message.timestamp)
+    }
+
+    pub fn group(&self, group: GroupId) -> Option<&Group> {
+        self.line(Timeline::Group(group)).group.as_ref()
+    }
+
+    /// What a source was made by its first message.
+    pub fn is_broadcast(&self, source: Source) -> Option<bool> {
+        self.lines.keys().find_map(|timeline| match timeline {
+            Timeline::Inbox(inbox, _) if *inbox == source => Some(false),
+            Timeline::Broadcast(broadcast) if *broadcast == source => Some(true),
+            _ => None,
+        })
+    }
+
+    /// What a user means by a peer; `None` for a source that never sent.
+    pub fn timeline(&self, user: UserId, peer: Peer) -> Option<Timeline> {
+        let source = match peer {
+            Peer::User(other) => return Some(Timeline::direct(user, other)),
+            Peer::Group(group) => return Some(Timeline::Group(group)),
+            Peer::System(system) => Source::System(system),
+            Peer::Business(business) => Source::Business(business),
+            _ => unreachable!("the model has no other peers"),
+        };
+        Some(match self.is_broadcast(source)? {
+            true => Timeline::Broadcast(source),
+            false => Timeline::Inbox(source, user),
+        })
+    }
+
+    /// What is kept of a user in a timeline, also if the session is gone.
+    pub fn trace(&self, user: UserId, timeline: Timeline) -> Option<&Row> {
+        self.rows.get(&(user, timeline))
+    }
+
+    /// All of them of one user, by timeline.
+    pub fn traces(&self, user: UserId) -> impl Iterator<Item = (Timeline, &Row)> {
+        self.rows.iter().filter(move |((owner, _), _)| *owner == user).map(|((_, timeline), row)| (*timeline, row))
+    }
+
+    /// All of them of one timeline, by user.
+    pub fn traces_of(&self, timeline: Timeline) -> impl Iterator<Item = (UserId, &Row)> {
+        self.rows.iter().filter(move |((_, of), _)| *of == timeline).map(|((user, _), row)| (*user, row))
+    }
+
+    /// The part of a user in a timeline, or `None` if the user does not have the session.
+    pub fn row(&self, user: UserId, timeline: Timeline) -> Option<Row> {
+        let trace = self.trace(user, timeline);
+        match trace {
+            Some(row) if row.presence != Presence::Gone => Some(row.clone()),
+            _ => match timeline {
+                Timeline::Broadcast(_) => self.broadcast_row(user, timeline),
+                _ => None,
+            },
+        }
+    }
+
+    /// The session of one who never did anything in a broadcast: all that was sent since it exists.
+    fn broadcast_row(&self, user: UserId, timeline: Timeline) -> Option<Row> {
+        let since = *self.users.get(&user)?;
+        let line = self.line(timeline);
+        let before = line.messages.iter().filter(|message| message.version <= since).count() as u64;
+        // What was dropped with its session stays so, also if a crash cut the removal of the user in two.
+        let (dropped, clear_point) = self.trace(user, timeline).map_or((0, 0), |row| (row.floor, row.clear_point));
+        let floor = before.max(dropped);
+        let joined_time = self.time_of(since);
+        (line.last() > floor).then(|| Row {
+            read: floor,
+            floor,
+            clear_point,
+            joined_at: floor,
+            joined_version: since,
+            joined_time,
+            ..Row::new()
+        })
+    }
+
+    pub fn is_member(&self, user: UserId, timeline: Timeline) -> bool {
+        self.row(user, timeline).is_some_and(|row| row.is_member())
+    }
+
+    /// The present members of a group, or those who have the session anyhow, by id.
+    pub fn members(&self, timeline: Timeline) -> Vec<(UserId, Row)> {
+        let rows = self.traces_of(timeline).filter(|(_, row)| row.is_member());
+        rows.map(|(user, row)| (user, row.clone())).collect()
+    }
+
+    pub fn apply(&mut self, change: &Change) {
+        let (version, time) = (change.version, change.commit_time);
+        assert_eq!(version, self.version() + 1, "changes come one after the other");
+        self.times.push(time);
+        match &change.what {
+            What::Sent { letter, seq, timestamp } => self.send(letter, *seq, *timestamp, version, time),
+            What::Recalled { timeline, seq, by } => {
+                let message = self.message_mut(*timeline, *seq);
+                message.recalled = Some(Amended { by: *by, version, time });
+                message.edited = None;
+                message.body = Bytes::default();
+            }
+            What::Edited { timeline, seq, by, body } => {
+                let message = self.message_mut(*timeline, *seq);
+                message.edited = Some(Amended { by: *by, version, time });
+                message.body = body.clone();
+            }
+            What::Hidden { user, timeline, seqs } => {
+                let row = self.changing(*user, *timeline, version);
+                row.hidden.extend(seqs.iter().map(|seq| (*seq, (version, time))));
+            }
+            What::Read { user, timeline, upto } => {
+                let row = self.changing(*user, *timeline, version);
+                row.flags.marked_unread = false;
+                if *upto > row.read {
+                    row.read = *upto;
+                    let before = (row.read_max, row.delivered_max);
+                    row.read_max = row.read_max.max(*upto);
+                    row.delivered_max = row.delivered_max.max(row.read_max);
+                    if (row.read_max, row.delivered_max) != before {
+                        row.receipts_version = version;
+                    }
+                }
+            }
+            What::MarkedBack { user, timeline, read } => {
+                self.changing(*user, *timeline, version).read = *read;
+            }
+            What::Delivered { user, timeline, upto } => {
+                let row = self.changing(*user, *timeline, version);
+                row.delivered_max = *upto;
+                row.receipts_version = version;
+            }
+            What::Cleared { user, timeline, upto } => {
+                let row = self.changing(*user, *timeline, version);
+                row.floor = *upto;
+                row.clear_point = *upto;
+            }
+            What::Removed { user, timeline, upto } => {
+                let row = self.changing(*user, *timeline, version);
+                row.floor = row.floor.max(*upto);
+                row.clear_point = row.clear_point.max(*upto);
+                row.removed = Some(*upto);
+                row.flags = Marks { muted: row.flags.muted, ..Marks::default() };
+                row.metadata = Bytes::default();
+            }
+            What::Flagged { user, timeline, flags } => {
+                self.open(*user, *timeline, version, time);
+                self.changing(*user, *timeline, version).flags = *flags;
+            }
+            What::Noted { user, timeline, metadata } => {
+                self.open(*user, *timeline, version, time);
+                self.changing(*user, *timeline, version).metadata = metadata.clone();
+            }
+            What::Created { group, settings } => self.create(*group, *settings, version),
+            What::Set { group, settings } => {
+                let group = self.group_mut(*group);
+                group.settings = *settings;
+                group.settings_version = version;
+            }
+            What::GroupNoted { group, metadata } => {
+                let group = self.group_mut(*group);
+                group.metadata = metadata.clone();
+                group.metadata_version = version;
+            }
+            What::Dissolved { group } => {
+                let group = self.group_mut(*group);
+                group.dissolved = Some(version);
+                group.metadata = Bytes::default();
+            }
+            What::Joined { group, user } => self.join(*group, *user, version, time),
+            What::Left { group, user } => {
+                let timeline = Timeline::Group(*group);
+                let last = self.last_seq(timeline);
+                let row = self.changing(*user, timeline, version);
+                row.presence = Presence::Left;
+                row.ceiling = Some(last);
+                row.left_version = version;
+            }
+            What::Role { group, user, role } => {
+                self.changing(*user, Timeline::Group(*group), version).role = *role;
+            }
+            What::MemberData { group, user, data } => {
+                self.changing(*user, Timeline::Group(*group), version).data = data.clone();
+            }
+            What::Silenced { group, user, until } => {
+                let row = self.changing(*user, Timeline::Group(*group), version);
+                row.silenced_until = *until;
+                row.silenced_version = version;
+            }
+            What::Added { user } => self.appear(*user, version),
+            What::Dropped { user, timeline } => self.drop_session(*user, *timeline, version),
+            What::Ended { user } => {
+                self.users.remove(user);
+                self.names.retain(|(kind, _), (id, _)| *kind != 0 || *id != user.0);
+            }
+            What::Named { kind, name, id } => {
+                self.names.insert((*kind, *name), (*id, version));
+                *self.allotted.entry(*kind).or_default() += 1;
+                if *kind == 0 {
+                    self.appear(UserId(*id), version);
+                }
+            }
+            What::Freed { kind, name } => {
+                self.names.remove(&(*kind, *name));
+            }
+            What::Ruled { rules } => {
+                self.rules = *rules;
+                self.rules_version = version;
+            }
+            What::Horizon { version } => self.horizon = *version,
+        }
+    }
+
+    /// The id that the next new name of a kind gets.
+    pub fn next_id(&self, kind: u8) -> u64 {
+        debug_assert!(usize::from(kind) < KINDS.len() && NAMES.len() > 1);
+        ALLOTTED + 1 + self.allotted.get(&kind).copied().unwrap_or(0)
+    }
+
+    fn appear(&mut self, user: UserId, version: u64) {
+        self.users.entry(user).or_insert(version);
+    }
+
+    fn message_mut(&mut self, timeline: Timeline, seq: u64) -> &mut Message {
+        let line = self.lines.get_mut(&timeline).expect("what is amended is there");
+        &mut line.messages[seq as usize - 1]
+    }
+
+    fn group_mut(&mut self, group: GroupId) -> &mut Group {
+        let line = self.lines.get_mut(&Timeline::Group(group)).expect("what is changed is there");
+        line.group.as_mut().expect("a group's timeline has a group")
+    }
+
+    /// The row of a session that changes; a broadcast's is written down by its first change.
+    fn changing(&mut self, user: UserId, timeline: Timeline, version: u64) -> &mut Row {
+        let row = self.row(user, timeline).expect("what is changed is there");
+        let row = self.rows.entry((user, timeline)).and_modify(|stored| *stored = row.clone()).or_insert(row);
+        row.version = version;
+        row
+    }
+
+    fn send(&mut self, letter: &Arc<Letter>, seq: u64, timestamp: u64, version: u64, time: u64) {
+        let (timeline, sender) = (letter.timeline, letter.sender);
+        let ends = match timeline {
+            Timeline::Direct(pair) => Some(pair),
+            Timeline::Inbox(_, recipient) => Some(Pair::new(recipient, recipient)),
+            _ => None,
+        };
+        if let Some(pair) = ends {
+            self.open(pair.low(), timeline, version, time);
+            self.open(pair.high(), timeline, version, time);
+        }
+        if !sender.is_none() {
+            self.appear(sender, version);
+        }
+        let is_told = |user: &UserId| match timeline {
+            Timeline::Broadcast(_) => false,
+            _ => *user != sender && self.is_member(*user, timeline),
+        };
+        let noted = letter.mentions.iter().copied().filter(is_told).collect();
+        self.lines.entry(timeline).or_default().messages.push(Message {
+            letter: letter.clone(),
+            seq,
+            timestamp,
+            version,
+            commit_time: time,
+            window_secs: self.rules.dedup_window_secs,
+            body: letter.body.clone(),
+            recalled: None,
+            edited: None,
+            noted,
+        });
+        if letter.counts && self.trace(sender, timeline).is_some_and(|row| row.is_member()) {
+            let row = self.changing(sender, timeline, version);
+            row.read = seq;
+            row.read_max = row.read_max.max(seq);
+            row.delivered_max = row.delivered_max.max(seq);
+            row.flags.marked_unread = false;
+        }
+    }
+
+    /// Lets a user have a session that nobody joins, if it has not.
+    fn open(&mut self, user: UserId, timeline: Timeline, version: u64, time: u64) {
+        if self.row(user, timeline).is_some() {
+            return;
+        }
+        self.appear(user, version);
+        let last = self.lines.entry(timeline).or_default().last();
+        let before = self.trace(user, timeline).cloned().unwrap_or(Row::new());
+        let row = Row {
+            presence: Presence::Member,
+            joined_at: last,
+            version,
+            joined_version: version,
+            joined_time: time,
+            ..before
+        };
+        self.rows.insert((user, timeline), row);
+    }
+
+    fn create(&mut self, group: GroupId, settings: Settings, version: u64) {
+        let line = self.lines.entry(Timeline::Group(group)).or_default();
+        line.group.get_or_insert(Group {
+            settings,
+            settings_version: version,
+            metadata: Bytes::default(),
+            metadata_version: 0,
+            dissolved: None,
+        });
+    }
+
+    fn join(&mut self, group: GroupId, user: UserId, version: u64, time: u64) {
+        self.create(group, DEFAULTS, version);
+        self.appear(user, version);
+        let timeline = Timeline::Group(group);
+        let last = self.last_seq(timeline);
+        let before = self.trace(user, timeline).cloned().unwrap_or(Row::new());
+        let shows_history = self.group_mut(group).settings.shows_history;
+        let row = Row {
+            presence: Presence::Member,
+            read: last,
+            joined_at: last,
+            floor: if shows_history { before.clear_point } else { last },
+            ceiling: None,
+            removed: None,
+            role: 0,
+            data: Bytes::default(),
+            version,
+            joined_version: version,
+            joined_time: time,
+            ..before
+        };
+        self.rows.insert((user, timeline), row);
+    }
+
+    /// A removed user's session is cleared to its end; what it held is forgotten, but for the floor.
+    fn drop_session(&mut self, user: UserId, timeline: Timeline, version: u64) {
+        let before = self.row(user, timeline).expect("what is dropped is there");
+        let end = before.end(self.last_seq(timeline));
+        let floor = before.floor.max(end);
+        // What others were told stays told, and who may not speak still may not.
+        let row = Row {
+            presence: Presence::Gone,
+            floor,
+            clear_point: floor,
+            read: floor,
+            read_max: before.read_max,
+            delivered_max: before.delivered_max,
+            receipts_version: before.receipts_version,
+            silenced_until: before.silenced_until,
+            silenced_version: before.silenced_version,
+            version,
+            ..Row::new()
+        };
+        self.rows.insert((user, timeline), row);
+    }
+}
