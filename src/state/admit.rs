@@ -103,8 +103,8 @@ impl State {
             Change::FreeName(name) => expect(self.names.id(name.kind, tail) == Some(name.id), "a name that is taken"),
             Change::Forget(forget) => {
                 let tip = self.tip(forget.timeline).ok_or("a timeline that exists")?;
-                let row = self.row_of(forget.user, forget.timeline).filter(|row| row.is_session());
-                let row = row.ok_or("a session that exists")?;
+                let session = self.slot(forget.timeline).and_then(|slot| self.session(forget.user, slot));
+                let row = session.ok_or("a session that exists")?;
                 let end = (row.end(tip.last), row.end_ordinal(&tip));
                 expect((forget.floor, forget.floor_ordinal) == end, "a floor at the session's end")
             }

@@ -22,8 +22,6 @@ mod marks;
 
 mod flags;
 
-mod people;
-
 mod maintain;
 
 mod cursor;
@@ -33,6 +31,8 @@ mod since;
 mod read;
 
 mod visible;
+
+mod people;
 
 mod unread;
 

@@ -2,6 +2,7 @@
 //! Owns: the checks of these calls, the steps by which a user is removed. May touch: `pipeline`, `state`.
 //! Never: stamps anything; the sequencer does.
 
+use super::visible::Sessions;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NameKind, Timeline, UserId};
@@ -76,10 +77,11 @@ impl Store {
         self.ticket((), |(), sequencer, state, now| sequencer.remove_user(state, now, user)).wait()
     }
 
-    /// The timelines in which the user has a session of its own, in order.
+    /// The timelines in which the user has a session, in order.
     fn sessions_of(&self, user: UserId) -> Vec<Timeline> {
         let state = self.pipeline.state();
-        let rows = state.rows(user).iter().filter(|row| row.is_session());
+        let sessions = Sessions::of(&state, user);
+        let rows = sessions.iter().filter(|row| row.is_session());
         let mut timelines: Vec<Timeline> = rows.map(|row| state.head(row.slot).timeline).collect();
         timelines.sort_unstable();
         timelines

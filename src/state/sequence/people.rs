@@ -3,7 +3,7 @@
 //! Never: touches a session but to drop those of a removed user.
 
 use super::super::overlay::Busy;
-use super::{Answer, Class, Decided, Effect, Sequencer, Stale, change_bytes_max};
+use super::{Answer, Class, Decided, Effect, Sequencer, Session, Stale, change_bytes_max};
 use crate::change::{AddUser, Change, Forget, Horizon, Name, RemoveUser};
 use crate::error::{Error, ErrorKind};
 use crate::id::{NameKind, Timeline, UserId, Version};
@@ -51,8 +51,8 @@ impl Sequencer {
         if let Some(refusal) = self.refused() {
             return Ok(refusal);
         }
-        let row = self.overlay.row(state, timeline, user).filter(Row::is_session);
-        let (Some(row), Some(tip)) = (row, self.overlay.tip(state, timeline)) else {
+        let session = self.session(state, timeline, user);
+        let (Some(Session { row, .. }), Some(tip)) = (session, self.overlay.tip(state, timeline)) else {
             return Ok(Decided::unchanged(self.overlay.newest().max(state.version)));
         };
         self.wait_for(&Busy::Notes(timeline, user))?;
@@ -96,7 +96,9 @@ impl Sequencer {
         let is_pending_gone = |row: &Row| {
             self.overlay.row(state, state.head(row.slot).timeline, user).is_some_and(|row| !row.is_session())
         };
-        if state.rows(user).iter().any(|row| row.is_session() && !is_pending_gone(row)) {
+        let sees = |slot: &u32| self.session(state, state.head(*slot).timeline, user).is_some();
+        let has_session = state.rows(user).iter().any(|row| row.is_session() && !is_pending_gone(row));
+        if has_session || state.broadcasts().iter().any(sees) {
             return Ok(Decided { result: Ok(None), rests_on: 0 });
         }
         // A name that is about to be given, or freed, is settled first.

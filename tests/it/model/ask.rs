@@ -4,9 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use restante::{
-    CatchUpQuery, Cursor, ErrorKind, HistoryQuery, ListQuery, Peer, RecentCursor, Seq, Timeline, Timestamp,
-};
+use restante::{CatchUpQuery, Cursor, ErrorKind, HistoryQuery, ListQuery, Peer, RecentCursor, Seq, Timestamp};
 
 use super::answer::{Page, Plain, Recents, Session, Sessions, Sums, plain};
 use super::list::{Place, Wish};
@@ -131,14 +129,7 @@ impl Run<'_> {
             Walk::GoesOn => self.slots[by as usize][slot].client.clone(),
             Walk::Since => None,
         };
-        // A removed user is not told of broadcasts in which it never did anything that they are gone.
-        let state = self.world.seen().state;
-        let is_forgotten = |peer: Peer| match state.timeline(user(by), peer) {
-            Some(timeline @ Timeline::Broadcast(_)) => state.row(user(by), timeline).is_none(),
-            _ => false,
-        };
         let client = client.map(|mut held| {
-            held.retain(|peer, _| !is_forgotten(*peer));
             for entry in &sessions.entries {
                 match entry.is_add {
                     true => held.insert(entry.peer, entry.kept()),

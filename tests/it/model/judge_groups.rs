@@ -11,7 +11,7 @@ use restante::{ErrorKind, GroupId, Timeline, UserId};
 use super::answer::{Admitted, Bytes, Wrong};
 use super::change::{Settings, What};
 use super::judge::{Decision, Judge, Said};
-use super::state::{Group, Presence, Row};
+use super::state::{Group, Row};
 use super::word::{NAMES, Rules};
 use super::world::with_change;
 
@@ -184,8 +184,8 @@ impl Judge<'_> {
         let mut decision = Decision::unchanged(0);
         let (mut sessions, mut recalled, mut names) = (0, 0, 0);
         if self.state.users.contains_key(&user) {
-            for (timeline, row) in self.state.traces(user) {
-                if row.presence != Presence::Gone {
+            for timeline in self.state.lines.keys().copied() {
+                if self.state.row(user, timeline).is_some() {
                     sessions += 1;
                     decision.whats.push(What::Dropped { user, timeline });
                 }

@@ -159,7 +159,7 @@ impl Run<'_> {
         met.when(entry.unread > 0 && !hidden_above.is_empty(), "list: hidden ones above the mark are not unread");
         let twice = hidden_above.iter().any(|it| it.recalled.is_some());
         met.when(entry.unread > 0 && twice, "list: hidden and recalled above the mark, counted out once");
-        let own_hidden = hidden_above.iter().any(|it| is_own(it));
+        let own_hidden = hidden_above.iter().any(is_own);
         met.when(entry.unread > 0 && own_hidden, "list: own and hidden above the mark, counted out once");
         met.when(entry.unread > 0 && !row.is_member(), "list: unread in a group that was left");
         let is_first_not_next = entry.goto.is_some_and(|(seq, _)| seq > entry.read_mark + 1);
