@@ -3,7 +3,7 @@
 //! Never: asks who may; that is the server's to know.
 
 use super::pipeline::Pipeline;
-use super::since::check_since;
+use super::since::check_reach;
 use super::visible::{Amendment, amendments_after};
 use super::{AmendmentCursor, Store, Ticket};
 use crate::change::Hidden;
@@ -88,8 +88,8 @@ impl Store {
     /// here if it cannot hold all.
     ///
     /// # Errors
-    /// `NotFound` if the user has no such session; `ResetRequired` as for [`Store::changed`];
-    /// `LimitExceeded` above [`AMENDMENTS_MAX`]; `InvalidInput` for an id of 0.
+    /// `NotFound` if the user has no such session; `ResetRequired` if the cursor is of an unknown epoch, or
+    /// beyond the end of its own; `LimitExceeded` above [`AMENDMENTS_MAX`]; `InvalidInput` for an id of 0.
     pub fn amendments(
         &self,
         user: UserId,
@@ -102,7 +102,8 @@ impl Store {
         let epochs = &self.pipeline.epochs;
         let state = self.pipeline.state();
         if let Some(since) = since {
-            check_since(&state, epochs, since.epoch, since.version, since.version)?;
+            // Amendments are kept as long as their messages, so a position among them never lies too far back.
+            check_reach(&state, epochs, since.epoch, since.version)?;
         }
         let slot = state.slot(timeline);
         let Some(row) = slot.and_then(|slot| state.session(user, slot)) else {

@@ -8,7 +8,7 @@ use super::cursor::{Cursor, RecentCursor};
 use super::entry::{Snapshot, entries};
 use super::list::{CatchUpQuery, List, ListQuery, Recent, Totals};
 use super::read::Reader;
-use super::since::{check_horizon, check_since};
+use super::since::{check_horizon, check_reach};
 use super::unread::Range;
 use super::visible::{Sessions, activity, entry_version};
 use crate::error::{Error, ErrorKind, Result};
@@ -162,7 +162,8 @@ impl Store {
                 Cursor { epoch: epochs.current, base: before, position: before, newest: Version::NONE }
             }
             Start::After(cursor) => {
-                check_since(&state, epochs, cursor.epoch, cursor.reach(), cursor.base)?;
+                check_reach(&state, epochs, cursor.epoch, cursor.reach())?;
+                check_horizon(&state, cursor.base)?;
                 cursor
             }
         };

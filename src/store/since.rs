@@ -7,9 +7,8 @@ use crate::id::{Epoch, Version};
 use crate::journal::Epochs;
 use crate::state::State;
 
-/// Checks that everything the asker has seen, up to `reach`, is in this store, and that nothing it has not
-/// heard of since `base` was forgotten.
-pub(super) fn check_since(state: &State, epochs: &Epochs, epoch: Epoch, reach: Version, base: Version) -> Result<()> {
+/// Checks that everything the asker has seen, up to `reach`, is in this store.
+pub(super) fn check_reach(state: &State, epochs: &Epochs, epoch: Epoch, reach: Version) -> Result<()> {
     let end = match epochs.ended.iter().find(|ended| ended.epoch == epoch) {
         _ if epoch == epochs.current => Version(state.version),
         Some(ended) => ended.end,
@@ -19,7 +18,7 @@ pub(super) fn check_since(state: &State, epochs: &Epochs, epoch: Epoch, reach: V
         let message = format!("the cursor is beyond the end of its epoch: end={} got={}", end.0, reach.0);
         return Err(Error::new(ErrorKind::ResetRequired, message));
     }
-    check_horizon(state, base)
+    Ok(())
 }
 
 /// Checks that nothing that was removed above `base` was forgotten.

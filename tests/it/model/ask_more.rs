@@ -21,7 +21,7 @@ impl Run<'_> {
     pub fn ask_amendments(&mut self, by: u8, with: With, again: bool, limit: usize) -> Checked {
         let from = if again { self.amendments[by as usize] } else { None };
         let since = from.map(|(_, since)| since);
-        let is_reset = since.is_some_and(|it| self.world.check_reach(it.epoch, it.version, it.version).is_err());
+        let is_reset = since.is_some_and(|it| self.world.check_reach(it.epoch, it.version, u64::MAX).is_err());
         if is_reset && self.world.seen().session_of(user(by), with.peer()).map_or(true, |session| session.is_none()) {
             // Which of the two is told first is open.
             return Ok(());

@@ -287,7 +287,7 @@ impl World {
             return Err(ErrorKind::InvalidInput.into());
         }
         if let Some(since) = since {
-            self.check_reach(since.epoch, since.version, since.version)?;
+            self.check_reach(since.epoch, since.version, u64::MAX)?;
         }
         let (timeline, row) = view.session_of(user, peer)?.ok_or(ErrorKind::NotFound)?;
         let from = since.map(|since| (since.version, since.seq));

@@ -254,11 +254,11 @@ impl Run<'_> {
         match model {
             Err(wrong) => {
                 let is_reset = wrong.kind == ErrorKind::ResetRequired;
-                let is_old = since.is_some_and(|since| since.version < horizon);
-                met.when(is_reset && !is_old, "amendments: since is reset");
-                met.when(is_reset && is_old, "horizon: resets the since of amendments");
+                met.when(is_reset, "amendments: since is reset");
             }
             Ok(page) => {
+                let is_old = since.is_some_and(|since| since.version < horizon);
+                met.when(is_old, "horizon: leaves the since of amendments alone");
                 met.when(page.more, "amendments: over pages");
                 let is_next = since.is_some() && !page.amendments.is_empty();
                 met.when(is_next, "amendments: go on");

@@ -297,7 +297,7 @@ pub const TRAPS: &[&str] = &[
     "list: unread in a group that was left",
     "horizon: resets a cursor",
     "horizon: resets a walk",
-    "horizon: resets the since of amendments",
+    "horizon: leaves the since of amendments alone",
     "horizon: rises",
     "horizon: stays",
     "ticket: buffered call not seen in a sync store",
