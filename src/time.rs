@@ -76,8 +76,10 @@ impl ManualClock {
 
     /// Shows `time` from now on, earlier or later, as if all the time between had passed.
     pub fn set(&self, time: Timestamp) {
-        let by = time.0.wrapping_sub(self.wall.swap(time.0, Ordering::AcqRel));
-        self.monotonic.fetch_add(by, Ordering::AcqRel);
+        let before = self.wall.swap(time.0, Ordering::AcqRel);
+        let moved = |monotonic: u64| Some((monotonic.saturating_add(time.0)).saturating_sub(before));
+        // The closure always gives a value.
+        let _ = self.monotonic.fetch_update(Ordering::AcqRel, Ordering::Acquire, moved);
     }
 
     /// Moves on by so many microseconds.

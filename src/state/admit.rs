@@ -13,12 +13,9 @@ use super::{State, names};
 use crate::change::{Append, Change, Commit, Mark, RowKey, decode_hides, decode_mentions};
 use crate::id::{GroupId, Timeline, UserId};
 use crate::limits::{
-    AMENDMENTS_MAX, BODY_BYTES_LIMIT, BROADCAST_SOURCES_MAX, HIDE_SEQS_MAX, MEMBER_BYTES_MAX, METADATA_BYTES_MAX,
-    NAME_BYTES_MAX,
+    BODY_BYTES_LIMIT, BROADCAST_SOURCES_MAX, HIDE_SEQS_MAX, MEMBER_BYTES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX,
 };
 use crate::settings::GroupSettings;
-
-const _: () = assert!(AMENDMENTS_MAX >= HIDE_SEQS_MAX);
 
 type Judgement = Result<(), &'static str>;
 
@@ -28,7 +25,7 @@ impl State {
         expect(commit.version == self.version + 1, "the next version")?;
         expect(commit.time >= self.time, "a commit time that does not go back")?;
         match change {
-            Change::Append(append) => self.admits_append(append, tail, commit.version),
+            Change::Append(append) => self.admits_append(append, tail, commit),
             Change::Group(group) => {
                 let before = self.tip(Timeline::Group(group.group));
                 expect(before.is_none() == group.creates, "a group made once")?;
@@ -40,8 +37,12 @@ impl State {
                 expect(before.is_none_or(|tip| !tip.dissolved), "a group that was not dissolved")?;
                 let last = before.map_or((0, 0), |tip| (tip.last, tip.ordinal));
                 expect((join.joined_at, join.joined_ordinal) == last, "a join at the newest message")?;
-                expect(join.floor <= join.joined_at, "a floor below the join")?;
-                expect(join.floor_ordinal <= join.floor, "an ordinal not above its seq")
+                self.admits_appearance(join.user, join.appears)?;
+                let row = self.row_of(join.user, Timeline::Group(join.group));
+                expect(row.is_none_or(|row| !row.is_present()), "one who is no member")?;
+                let cleared = row.map_or((0, 0), |row| (row.cleared, row.cleared_ordinal));
+                let floor = (join.floor, join.floor_ordinal);
+                expect(floor == last || floor == cleared, "a floor at the join, or where the user cleared")
             }
             Change::Leave(leave) => {
                 let before = self.group(leave.group)?;
@@ -120,8 +121,9 @@ impl State {
         }
     }
 
-    fn admits_append(&self, append: &Append, tail: &[u8], version: u64) -> Judgement {
-        let Append { timeline, sender, opens, .. } = *append;
+    fn admits_append(&self, append: &Append, tail: &[u8], commit: Commit) -> Judgement {
+        let Append { timeline, sender, opens, timestamp, .. } = *append;
+        let version = commit.version;
         let before = self.tip(timeline);
         if before.is_none() {
             let fixed = timeline.source().and_then(|source| self.sources.get(&source));
@@ -134,14 +136,29 @@ impl State {
         expect(!before.dissolved, "a group that was not dissolved")?;
         expect(append.seq == before.last + 1, "the next seq")?;
         expect(append.ordinal == before.ordinal + u64::from(append.counts), "the next ordinal")?;
-        expect(append.timestamp > before.last_timestamp, "a later timestamp")?;
+        expect(timestamp > before.last_timestamp, "a later timestamp")?;
+        let stamped = commit.time.max(before.last_timestamp + 1);
+        expect(
+            if append.imported { timestamp <= commit.time } else { timestamp == stamped },
+            "the timestamp of its rule",
+        )?;
+        expect(append.counts || (append.alerts == 0 && append.mention_bytes == 0), "a notice without alerts")?;
         let row = |user| self.row_of(user, timeline);
         let own_last = if sender.is_none() { 0 } else { row(sender).map_or(0, |row| row.own_last) };
         expect(append.own_previous == own_last, "the sender's message before")?;
+        let is_present = match timeline {
+            Timeline::Direct(_) => true,
+            Timeline::Group(_) => row(sender).is_some_and(Row::is_present),
+            Timeline::Inbox(..) | Timeline::Broadcast(_) => false,
+        };
+        expect(append.sender_present == is_present, "a sender who is there, or is not")?;
         expect(tail.len() >= append.mention_bytes.into(), "mentions")?;
         expect(tail.len() - usize::from(append.mention_bytes) <= BODY_BYTES_LIMIT, "a body within its limit")?;
         if append.mention_bytes > 0 {
-            decode_mentions(&tail[..append.mention_bytes.into()]).ok_or("mentions")?;
+            let mentions = decode_mentions(&tail[..append.mention_bytes.into()]).ok_or("mentions")?;
+            let mut told: Vec<UserId> = mentions.iter().filter(|one| one.has_row).map(|one| one.user).collect();
+            told.sort_unstable();
+            expect(told.windows(2).all(|pair| pair[0] != pair[1]), "each user told once")?;
         }
         match timeline.ends() {
             Some(pair) => {
@@ -192,7 +209,8 @@ impl State {
             Timeline::Broadcast(_) => tip.ok_or("a broadcast that exists")?,
             Timeline::Group(_) | Timeline::Inbox(..) => return Err("a session that only joining or a message opens"),
         };
-        expect(opening.floor <= tip.last, "a floor not above the end")?;
+        let before = self.row_of(key.user, key.timeline).map_or(0, |row| row.floor);
+        expect(before <= opening.floor && opening.floor <= tip.last, "a floor that rises, not above the end")?;
         expect(opening.floor_ordinal <= opening.floor.min(tip.ordinal), "an ordinal not above its seq")?;
         let row = Row::of_broadcast(0, opening.floor, opening.floor_ordinal);
         Ok((row, tip))

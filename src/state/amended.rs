@@ -17,6 +17,13 @@ pub(crate) struct Amendment {
     pub edit: Option<Place>,
 }
 
+impl Amendment {
+    /// Whether the message was taken back; otherwise it was edited.
+    pub fn is_recall(&self) -> bool {
+        self.edit.is_none()
+    }
+}
+
 /// A counting message that was recalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recalled {
@@ -64,7 +71,7 @@ impl AmendedMessages {
     }
 
     pub fn is_recalled(&self, seq: u64) -> bool {
-        self.get(seq).is_some_and(|amendment| amendment.edit.is_none())
+        self.get(seq).is_some_and(Amendment::is_recall)
     }
 
     /// Version and commit time of the newest amendment at or below `seq`.

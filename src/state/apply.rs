@@ -5,9 +5,9 @@
 
 use super::State;
 use super::amended::Amendment;
-use super::member::{self, Person, Presence, Row};
+use super::member::{self, Person, Row};
 use super::roster::Seat;
-use super::timeline::{Head, Tip};
+use super::timeline::{Head, Tip, kinds};
 use crate::change::{
     Amend, Append, Change, Clear, Commit, Flags, Forget, Hide, Join, Leave, Mark, RowKey, SetFlags, SetGroup,
     SetMember, SetMetadata, decode_hides, decode_mentions,
@@ -61,7 +61,10 @@ impl State {
                     self.names.remove(NameKind::User, change.user.0, &name);
                 }
             }
-            Change::Settings(settings) => Arc::make_mut(&mut self.settings).push((commit.version, *settings)),
+            Change::Settings(settings) => {
+                Arc::make_mut(&mut self.settings).push((commit.version, *settings));
+                self.dedup_window_max = self.dedup_window_max.max(settings.dedup_window_micros());
+            }
             Change::Horizon(horizon) => self.horizon = horizon.version,
         }
         self.version = commit.version;
@@ -135,8 +138,7 @@ impl State {
         let window = self.settings().dedup_window_micros();
         if !append.client_id.is_none() && window > 0 {
             let hash = self.dedup.hash(timeline, sender, append.client_id);
-            let window_max = self.dedup_window_max();
-            self.dedup.insert(hash, slot, seq, time, window_max);
+            self.dedup.insert(hash, slot, seq, time, self.dedup_window_max);
         }
     }
 
@@ -153,14 +155,8 @@ impl State {
         }
         let row = self.row_or_insert(join.user, slot);
         // What was once read stays read for receipts, and own messages stay own.
-        *row = Row {
-            read: join.joined_at,
-            read_ordinal: join.joined_ordinal,
-            floor: join.floor,
-            floor_ordinal: join.floor_ordinal,
-            role: 0,
-            ..row.opened(join.joined_at, version, time)
-        };
+        let (last, floor) = ((join.joined_at, join.joined_ordinal), (join.floor, join.floor_ordinal));
+        *row = row.joined(last, floor, version, time);
         let Row { read_max, delivered_max, has_notes, .. } = *row;
         if has_notes {
             let (_, notes) = self.person_mut(join.user).notes_mut(slot);
@@ -173,13 +169,8 @@ impl State {
     fn apply_leave(&mut self, leave: &Leave, commit: Commit) {
         let slot = self.slot_or_insert(Timeline::Group(leave.group), GroupSettings::default(), commit.version);
         let row = self.row_or_insert(leave.user, slot);
-        row.presence = Presence::Left;
-        row.ceiling = leave.ceiling;
-        row.ceiling_ordinal = leave.ceiling_ordinal;
-        row.ceiling_timestamp = leave.ceiling_timestamp;
-        row.role = 0;
-        row.version = commit.version;
-        row.time = commit.time;
+        let last = (leave.ceiling, leave.ceiling_ordinal);
+        *row = row.left(last, leave.ceiling_timestamp, commit.version, commit.time);
         if row.has_notes {
             self.person_mut(leave.user).notes_mut(slot).1.data = None;
         }
@@ -290,24 +281,7 @@ impl State {
     fn apply_forget(&mut self, forget: &Forget, commit: Commit) {
         let Some(slot) = self.slot(forget.timeline) else { return };
         let row = self.row_or_insert(forget.user, slot);
-        let Row { read_max, delivered_max, own_last, silenced_until, .. } = *row;
-        *row = Row {
-            presence: Presence::Gone,
-            read: forget.floor,
-            read_ordinal: forget.floor_ordinal,
-            floor: forget.floor,
-            floor_ordinal: forget.floor_ordinal,
-            cleared: forget.floor,
-            cleared_ordinal: forget.floor_ordinal,
-            version: commit.version,
-            time: commit.time,
-            // What others were told stays told, what was said stays said, and who may not speak may not.
-            read_max,
-            delivered_max,
-            own_last,
-            silenced_until,
-            ..Row::outside(slot)
-        };
+        *row = row.forgotten((forget.floor, forget.floor_ordinal), commit.version, commit.time);
         self.person_mut(forget.user).drop_notes(slot);
         self.heads[slot as usize].tip.opens = true;
         self.leave_seat(slot, forget.user);
@@ -394,9 +368,4 @@ impl State {
         let has_notes = self.row(user, slot).is_some_and(|row| row.has_notes);
         has_notes.then(|| self.person_mut(user).notes_mut(slot).1)
     }
-}
-
-/// The kinds of alert in a set.
-pub(crate) fn kinds(alerts: u8) -> impl Iterator<Item = usize> {
-    (0..8).filter(move |kind| alerts >> kind & 1 == 1)
 }

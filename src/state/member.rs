@@ -113,6 +113,53 @@ impl Row {
         }
     }
 
+    /// The same after its user joined, when the timeline ended at `last`, with so many counting messages.
+    pub fn joined(self, last: (u64, u64), floor: (u64, u64), version: u64, time: u64) -> Row {
+        Row {
+            read: last.0,
+            read_ordinal: last.1,
+            floor: floor.0,
+            floor_ordinal: floor.1,
+            role: 0,
+            ..self.opened(last.0, version, time)
+        }
+    }
+
+    /// The same after its user left, when the timeline ended at `last`.
+    pub fn left(self, last: (u64, u64), timestamp: u64, version: u64, time: u64) -> Row {
+        Row {
+            presence: Presence::Left,
+            ceiling: last.0,
+            ceiling_ordinal: last.1,
+            ceiling_timestamp: timestamp,
+            role: 0,
+            version,
+            time,
+            ..self
+        }
+    }
+
+    /// What is kept of it once its user was removed. What others were told stays told, what was said stays
+    /// said, and who may not speak may not.
+    pub fn forgotten(self, floor: (u64, u64), version: u64, time: u64) -> Row {
+        Row {
+            presence: Presence::Gone,
+            version,
+            time,
+            read: floor.0,
+            read_ordinal: floor.1,
+            floor: floor.0,
+            floor_ordinal: floor.1,
+            cleared: floor.0,
+            cleared_ordinal: floor.1,
+            read_max: self.read_max,
+            delivered_max: self.delivered_max,
+            own_last: self.own_last,
+            silenced_until: self.silenced_until,
+            ..Row::outside(self.slot)
+        }
+    }
+
     /// A broadcast's session of a user who saw nothing of it up to `floor`. It was there before any
     /// change of its own.
     pub fn of_broadcast(slot: u32, floor: u64, floor_ordinal: u64) -> Row {

@@ -26,7 +26,6 @@ mod overlay;
 mod sequence;
 
 pub(crate) use amended::{Amendment, Recalled};
-pub(crate) use apply::kinds;
 pub(crate) use member::{Hide, Notes, Presence, Row};
 pub(crate) use overlay::Taken;
 pub(crate) use roster::Seat;
@@ -35,7 +34,7 @@ pub(crate) use sequence::{
     Sequencer, Stale, UnreadPlan, append_bytes_max, change_bytes_max, is_within_window, join_bytes_max,
 };
 pub use sequence::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
-pub(crate) use timeline::{Alerts, Head, Tip};
+pub(crate) use timeline::{Alerts, Head, Tip, kinds};
 
 use crate::id::{ClientId, Peer, Source, Timeline, UserId};
 use crate::journal::FileTable;
@@ -70,6 +69,8 @@ pub(crate) struct State {
     broadcasts: Vec<u32>,
     /// The settings there were, each with the version that set it.
     settings: Arc<Vec<(u64, Settings)>>,
+    /// The longest for which a client id was ever taken, in microseconds.
+    dedup_window_max: u64,
 }
 
 impl State {
@@ -89,6 +90,7 @@ impl State {
             sources: HashMap::default(),
             broadcasts: Vec::new(),
             settings: Arc::default(),
+            dedup_window_max: Settings::default().dedup_window_micros(),
         }
     }
 
@@ -149,15 +151,14 @@ impl State {
     pub fn session(&self, user: UserId, slot: u32) -> Option<Row> {
         match self.row(user, slot) {
             Some(row) if row.is_session() => Some(*row),
-            row => self.broadcast_session(user, slot, row),
+            row => self.broadcast_session(slot, row, self.exists_since(user)),
         }
     }
 
     /// What a broadcast shows to a user who has no session of its own there: what was sent since the user
     /// exists, and since its session was dropped, of which `row` may tell.
-    pub fn broadcast_session(&self, user: UserId, slot: u32, row: Option<&Row>) -> Option<Row> {
+    pub fn broadcast_session(&self, slot: u32, row: Option<&Row>, exists_since: u64) -> Option<Row> {
         let head = self.head(slot);
-        let exists_since = self.exists_since(user);
         if !matches!(head.timeline, Timeline::Broadcast(_)) || exists_since == 0 {
             return None;
         }
@@ -198,11 +199,6 @@ impl State {
     /// For how long the client id of the message with this version is taken, in microseconds.
     pub fn dedup_window(&self, version: u64) -> u64 {
         dedup_window(&self.settings, version)
-    }
-
-    fn dedup_window_max(&self) -> u64 {
-        let windows = self.settings.iter().map(|(_, settings)| settings.dedup_window_micros());
-        windows.fold(Settings::default().dedup_window_micros(), u64::max)
     }
 
     /// What stands for a client id in this process.

@@ -15,7 +15,7 @@ pub(crate) const PEOPLE: NameKind = NameKind::User;
 /// Names to ids and back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
-    ids: BTreeMap<(NameKind, Arc<[u8]>), u64>,
+    ids: BTreeMap<NameKind, BTreeMap<Arc<[u8]>, u64>>,
     names: BTreeMap<(NameKind, u64), Arc<[u8]>>,
     /// The newest id given, per kind.
     newest: BTreeMap<NameKind, u64>,
@@ -23,8 +23,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub fn id(&self, kind: NameKind, name: &[u8]) -> Option<u64> {
-        // The key holds an Arc, so the look-up needs one; names are short and this is no hot path.
-        self.ids.get(&(kind, name.into())).copied()
+        self.ids.get(&kind)?.get(name).copied()
     }
 
     pub fn name(&self, kind: NameKind, id: u64) -> Option<&Arc<[u8]>> {
@@ -38,14 +37,16 @@ impl Names {
 
     pub fn insert(&mut self, kind: NameKind, id: u64, name: &[u8]) {
         let name: Arc<[u8]> = name.into();
-        self.ids.insert((kind, name.clone()), id);
+        self.ids.entry(kind).or_default().insert(name.clone(), id);
         self.names.insert((kind, id), name);
         let newest = self.newest.entry(kind).or_insert(id);
         *newest = id.max(*newest);
     }
 
     pub fn remove(&mut self, kind: NameKind, id: u64, name: &[u8]) {
-        self.ids.remove(&(kind, name.into()));
+        if let Some(ids) = self.ids.get_mut(&kind) {
+            ids.remove(name);
+        }
         self.names.remove(&(kind, id));
     }
 

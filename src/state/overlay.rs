@@ -140,9 +140,10 @@ impl Overlay {
         self.sources.get(&source).map(|(_, is_broadcast)| *is_broadcast)
     }
 
-    /// How many sources of broadcasts are pending.
-    pub fn broadcasts(&self) -> usize {
-        self.sources.values().filter(|(_, is_broadcast)| *is_broadcast).count()
+    /// How many sources of broadcasts are pending that the state does not know yet.
+    pub fn broadcasts(&self, state: &State) -> usize {
+        let new = self.sources.iter().filter(|(source, _)| state.is_broadcast(**source).is_none());
+        new.filter(|(_, (_, is_broadcast))| *is_broadcast).count()
     }
 
     pub fn set_source(&mut self, source: Source, is_broadcast: bool, version: u64) {

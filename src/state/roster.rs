@@ -1,4 +1,4 @@
-//! The members of a group with their marks, side by side.
+//! The members of a group, or those with a row in a broadcast, with their marks, side by side.
 //! Owns: `Roster`. May touch: nothing.
 //! Never: knows more of a member than a receipt needs; the rest is in its row.
 

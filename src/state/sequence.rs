@@ -101,8 +101,8 @@ pub(crate) struct Sequencer {
     rolls: bool,
     /// The newest settings, and the version that set them.
     settings: (u64, Settings),
-    /// The newest horizon.
-    horizon: u64,
+    /// The newest horizon, and the version that raised it.
+    horizon: (u64, u64),
     /// The newest ids of the directory.
     newest_names: BTreeMap<NameKind, u64>,
 }
@@ -129,7 +129,7 @@ impl Sequencer {
             next_room: None,
             rolls: false,
             settings: state.settings_log().last().copied().unwrap_or_default(),
-            horizon: state.horizon,
+            horizon: (0, state.horizon),
             newest_names: state.names().newest_ids().collect(),
         }
     }
@@ -145,10 +145,8 @@ impl Sequencer {
         if let Some(row) = row.filter(Row::is_session) {
             return Some(Session { row, opening: None });
         }
-        if !matches!(timeline, Timeline::Broadcast(_)) || !self.exists(state, user) {
-            return None;
-        }
-        let row = state.broadcast_session(user, state.slot(timeline)?, row.as_ref())?;
+        let exists_since = self.overlay.exists_since(user).unwrap_or_else(|| state.exists_since(user));
+        let row = state.broadcast_session(state.slot(timeline)?, row.as_ref(), exists_since)?;
         Some(Session { row, opening: Some(Opening { floor: row.floor, floor_ordinal: row.floor_ordinal }) })
     }
 

@@ -145,3 +145,8 @@ impl Head {
         (seq as u64, seq.checked_sub(1).map_or(0, |index| self.sent[index].1))
     }
 }
+
+/// The kinds of alert in a set.
+pub(crate) fn kinds(alerts: u8) -> impl Iterator<Item = usize> {
+    (0..8).filter(move |kind| alerts >> kind & 1 == 1)
+}

@@ -70,7 +70,8 @@ impl Store {
 
     /// Hides messages from the user, on all its devices and for good; everyone else sees them. At most
     /// [`HIDE_SEQS_MAX`] in one change. Those that are hidden already are left out; if all are, nothing
-    /// changes (`Unchanged`). Works also while the disk is full.
+    /// changes (`Unchanged`). Works also while the disk is full, as far as the reserve of a sixteenth of a
+    /// journal file takes the list.
     ///
     /// # Errors
     /// `NotFound` if the user has no such session, or is not shown one of the messages; `Trimmed` for one

@@ -77,8 +77,8 @@ impl<'a> Draft<'a> {
         self
     }
 
-    /// The sender's own id for it. For seven days of commit time an append of the same sender to the
-    /// same timeline under the same id is a retry and gets the first answer.
+    /// The sender's own id for it. For [`Settings::dedup_window_secs`] an append of the same sender to
+    /// the same timeline under the same id is a retry and gets the first answer.
     pub fn client_id(mut self, id: ClientId) -> Draft<'a> {
         self.client_id = id;
         self

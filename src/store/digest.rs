@@ -69,7 +69,7 @@ fn put_head(digest: &mut Xxh3, reader: &Reader, head: &Head) -> Result<()> {
         put(digest, &[side.read_max, side.delivered_max, side.version, side.time]);
     }
     for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
-        put(digest, &[seq, amendment.version, amendment.time, amendment.by.0, amendment.edit.is_none().into()]);
+        put(digest, &[seq, amendment.version, amendment.time, amendment.by.0, amendment.is_recall().into()]);
     }
     for seq in 1..=tip.last {
         put_message(digest, &reader.message(Spot::of(head, seq))?, seq <= tip.trim());

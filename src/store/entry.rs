@@ -202,7 +202,13 @@ impl Snapshot {
         let (spots, reader) = {
             let state = pipeline.state();
             let head = state.head(row.slot);
-            let hidden = hidden(&state, self.user, row);
+            // This is a later moment: what the user lost meanwhile it is not shown, nor what was hidden or
+            // recalled, though the entry does not say so yet.
+            let Some(row) = state.session(self.user, row.slot).filter(|row| !row.is_tombstone(&head.tip)) else {
+                return Ok(Some(Vec::new()));
+            };
+            let first = first.max(row.floor + 1);
+            let hidden = hidden(&state, self.user, &row);
             let is_shown = |seq: &u64| !hidden.is_some_and(|hidden| hidden.contains_key(seq));
             // One more than may be there shows that there are too many.
             let shown = (first..=end).filter(is_shown).take(usize::try_from(messages_max).unwrap_or(usize::MAX) + 1);

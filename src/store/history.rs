@@ -119,8 +119,10 @@ impl Window {
         let floor = row.floor(&head.tip);
         // After the end of a group its members' ceilings lie below what is trimmed.
         let end = row.end(head.tip.last).max(floor);
-        let hidden = hidden(state, user, row)
-            .map_or_else(Vec::new, |hidden| hidden.keys().copied().filter(|seq| floor < *seq && *seq <= end).collect());
+        let hidden = match hidden(state, user, row) {
+            Some(hidden) if floor < end => hidden.range(floor + 1..=end).map(|(seq, _)| *seq).collect(),
+            _ => Vec::new(),
+        };
         Window { floor, trim: head.tip.trim(), end, has_ceiling: row.presence == Presence::Left, hidden }
     }
 

@@ -134,7 +134,7 @@ impl Store {
                 match thread {
                     Ok(thread) => threads.push(thread),
                     Err(error) => {
-                        // The thread that did start must end before the error is told.
+                        // Those that did start must end before the error is told.
                         drop(Closer { pipeline, threads });
                         return Err(Error::io("start a thread for", Path::new(name), error));
                     }

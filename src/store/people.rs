@@ -44,7 +44,8 @@ impl Store {
     /// Blocks until all are as durable as this handle says. If it is cut short, call it again.
     ///
     /// # Errors
-    /// `InvalidInput` for id 0, `Corruption`, `Io`, `Unknown`, `Poisoned`, `Closed`.
+    /// `InvalidInput` for id 0, `Full` once the reserve is used up, `Corruption`, `Io`, `Unknown`, `Poisoned`,
+    /// `Closed`.
     pub fn remove_user(&self, user: UserId, recall_all: bool) -> Result<RemovedUser> {
         check_user(user)?;
         let mut removed = RemovedUser::default();

@@ -1,5 +1,5 @@
 //! How far changes have come, and who waits for what.
-//! Owns: the counters, the waiting threads and wakers, the two background threads' alarm clocks.
+//! Owns: the counters, the waiting threads and wakers, the background threads' alarm clocks.
 //! May touch: `error`.
 //! Never: writes, syncs or publishes.
 
@@ -182,7 +182,7 @@ impl Progress {
         self.prepare_alarm.notify_one();
     }
 
-    /// Ends both background threads.
+    /// Ends the background threads.
     pub fn stop(&self) {
         self.alarms().stop = true;
         self.sync_alarm.notify_all();

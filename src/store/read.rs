@@ -28,7 +28,8 @@ pub struct Message {
     pub commit_time: Timestamp,
     /// Who sent it; none in an inbox or a broadcast, where the timeline names the source.
     pub sender: UserId,
-    /// The sender's id for it, as long as that is taken.
+    /// The sender's id for it, as long as that is taken: for the window that was in force when the message
+    /// was appended.
     pub client_id: Option<ClientId>,
     /// Opaque to the store.
     pub kind: u16,

@@ -43,9 +43,12 @@ pub(super) struct Sessions<'a> {
 
 impl<'a> Sessions<'a> {
     pub fn of(state: &'a State, user: UserId) -> Sessions<'a> {
-        let has_own = |slot| state.row(user, slot).is_some_and(Row::is_session);
-        let slots = state.broadcasts().iter().filter(|slot| !has_own(**slot));
-        Sessions { rows: state.rows(user), broadcasts: slots.filter_map(|slot| state.session(user, *slot)).collect() }
+        let exists_since = state.exists_since(user);
+        let broadcasts = state.broadcasts().iter().filter_map(|slot| match state.row(user, *slot) {
+            Some(row) if row.is_session() => None,
+            row => state.broadcast_session(*slot, row, exists_since),
+        });
+        Sessions { rows: state.rows(user), broadcasts: broadcasts.collect() }
     }
 
     /// All of them, tombstones included.
@@ -110,7 +113,7 @@ pub(super) fn amendments_after(
             version: Version(amendment.version),
             at: Timestamp(amendment.time),
             by: amendment.by,
-            kind: if amendment.edit.is_none() { AmendmentKind::Recalled } else { AmendmentKind::Edited },
+            kind: if amendment.is_recall() { AmendmentKind::Recalled } else { AmendmentKind::Edited },
         })
         .collect();
     let hides = hidden.into_iter().flatten().filter(|(hidden, _)| is_seen(**hidden));

@@ -5,25 +5,28 @@
 //! `RESTANTE_CRASH_IMAGES=2000000 cargo test --release --test it crash` is the long soak;
 //! `RESTANTE_CRASH_SEED=n` checks the images of one run again.
 
+mod act;
 mod faults;
 mod full_disk;
 mod image;
 mod run;
 mod workload;
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use restante::Durability::{self, Buffered, Sync};
-use restante::{CrashPlan, Loss, Recovery, SimStorage};
+use restante::{CrashPlan, Loss, ManualClock, Recovery, SimStorage, Store, Timestamp};
 
 use crate::support::number_from_env;
+use act::KINDS;
 use image::{Checked, Expected, Seen, check};
-use run::Run;
-use workload::{Shape, draw};
+use run::{Run, options};
+use workload::{START, Shape, Step, Timed, draw, point};
 
 const IMAGES: u64 = 100_000;
-const CHANGES: usize = 300;
+const CHANGES: usize = 450;
 /// Of so many images one is crashed again at every operation of its recovery.
 const AGAIN_EVERY: u64 = 150;
 
@@ -101,6 +104,33 @@ fn every_crash_keeps_what_was_promised() {
             assert!(count.into_inner() > 100, "hardly any image was: {what}");
         }
     }
+}
+
+/// Every kind of change is among those that are crashed, and changes something.
+#[test]
+fn every_kind_of_change_is_drawn() {
+    let mut kinds = BTreeMap::new();
+    for seed in 1..=8 {
+        let clock = Arc::new(ManualClock::new(Timestamp(START)));
+        let store = Store::open_on(SimStorage::new(seed), options(Buffered, &clock)).expect("makes a store");
+        for Timed { time, step } in draw(seed, &SHAPES[0]) {
+            clock.set(Timestamp(time));
+            let act = match step {
+                Step::Ask(act, ..) => act,
+                Step::Point { user, peer, part, what, .. } => match point(&store, user, peer, part, what) {
+                    Some(act) => act,
+                    None => continue,
+                },
+                Step::Sync | Step::Reopen(_) | Step::Kill(_) => continue,
+            };
+            let (kind, before) = (act.kind(), store.version());
+            act.ask(&store, time).wait().unwrap_or_else(|error| panic!("seed {seed}: {act:?}: {error:?}"));
+            *kinds.entry(kind).or_insert(0) += u64::from(store.version() > before);
+        }
+    }
+    println!("changes made: {kinds:?}");
+    assert_eq!(kinds.len(), KINDS, "a kind is never drawn: {kinds:?}");
+    assert!(kinds.values().all(|count| *count >= 3), "a kind hardly ever changes anything: {kinds:?}");
 }
 
 fn play(seed: u64, shape: &Shape) -> Run {

@@ -47,3 +47,7 @@ mod directory;
 mod settings;
 
 mod clock;
+
+mod client_ids;
+
+mod scramble;

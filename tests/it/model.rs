@@ -19,6 +19,8 @@ mod answer;
 
 mod change;
 
+mod row;
+
 mod state;
 
 mod world;

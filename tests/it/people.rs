@@ -154,6 +154,10 @@ fn a_removed_user_is_gone_and_its_messages_stay() {
     assert_eq!(seqs(&scene.all(BOB, with(1))), [7]);
     assert_eq!(scene.page(BOB, with(1), HistoryQuery::newest()).older, Edge::NotVisible);
     assert_eq!(scene.list(BOB).entries.len(), 1, "neither groups nor the old broadcast come back");
+    // His inbox goes on where he could not see any more.
+    scene.send(Draft::inbox(NEWS, BOB, b"for bob again"));
+    let inbox = scene.entry(BOB, NEWS.into());
+    assert_eq!((inbox.unread, inbox.first, inbox.last), (1, Seq(2), Seq(2)));
     // A newer broadcast is his; a join begins anew, also where history is shown.
     scene.send(Draft::broadcast(Source::System(SystemId(2)), b"for all again"));
     assert_eq!(texts(&scene.all(BOB, restante::Peer::System(SystemId(2)))), ["for all again"]);
@@ -171,11 +175,15 @@ fn all_that_a_removed_user_said_is_recalled() {
     store.resolve_or_create(NameKind::User, b"daniel").wait().unwrap();
     changed(store.join(group(42), dan));
     scene.send(Draft::group(group(42), dan, b"from dan"));
+    // Dissolved with him in it: there is nothing to recall there, and his session goes like the others.
+    store.join_many(group(44), &[ANN, BOB]).wait().unwrap();
+    scene.send(Draft::group(group(44), BOB, b"gone"));
+    changed(store.dissolve(group(44)));
     let cursor = scene.list(ANN).next;
     // 3 each in two groups and one chat, a notice, a note, one to Cat; one in the group was recalled before.
     let removed = store.remove_user(BOB, true).unwrap();
-    // The broadcast, of which he touched nothing, had nothing of his to drop.
-    assert_eq!((removed.sessions, removed.recalled, removed.names), (6, 11, 0));
+    // Two groups, the dissolved one, two chats, his notes, his inbox, and a broadcast that he saw and never touched.
+    assert_eq!((removed.sessions, removed.recalled, removed.names), (8, 11, 0));
     let texts_of = |peer| texts(&scene.all(ANN, peer));
     assert_eq!(texts_of(room(42)), ["line 1", "", "line 3", "", "line 5", "", "", "from dan"]);
     assert_eq!(texts_of(room(43)), ["line 1", "", "line 3", "", "line 5", ""]);

@@ -253,6 +253,53 @@ fn a_join_goes_back_to_the_clear_point() {
     assert_eq!(scene.entry(BOB, room(42)).first, Seq(11));
 }
 
+/// Each call decides on what the calls before it will have made of the row, not on what is visible by then.
+#[test]
+fn calls_that_nobody_waits_for_build_on_each_other() {
+    let scene = talk(6);
+    let store = &scene.store;
+    drop(store.set_flags(BOB, with(1), FlagChange::new().pinned(true)));
+    drop(store.set_flags(BOB, with(1), FlagChange::new().marked_unread(true)));
+    drop(store.mark_delivered(BOB, with(1), Seq(5)));
+    drop(store.mark_read(BOB, with(1), Seq(3)));
+    drop(store.set_flags(BOB, with(1), FlagChange::new().muted(true)));
+    drop(store.clear(BOB, with(1), Seq(1)));
+    drop(store.hide(BOB, with(1), &[Seq(6)]));
+    drop(store.set_metadata(BOB, with(1), b"noted"));
+    drop(store.mark_unread_from(BOB, with(1), Seq(3)));
+    // A session that flags open, and then more of it; and a member of a group that is made on the way.
+    drop(store.set_flags(CAT, with(2), FlagChange::new().pinned(true)));
+    drop(store.set_metadata(CAT, with(2), b"noted"));
+    drop(store.set_flags(CAT, with(2), FlagChange::new().muted(true)));
+    for user in [ANN, BOB] {
+        drop(store.join(group(42), user));
+        drop(store.set_role(group(42), user, 3));
+        drop(store.set_member_data(group(42), user, b"data"));
+        drop(store.silence(group(42), user, restante::Timestamp(5)));
+        drop(store.set_role(group(42), user, 4));
+    }
+    drop(store.leave(group(42), BOB));
+    drop(store.join(group(42), BOB));
+    store.sync().unwrap();
+    let check = |scene: &Scene| {
+        let entry = scene.entry(BOB, with(1));
+        assert_eq!(flags(scene, BOB, with(1)), (true, true, false), "reading took the mark away");
+        assert_eq!((entry.unread, entry.goto.map(|(seq, _)| seq)), (3, Some(Seq(3))));
+        assert_eq!((entry.first, entry.read_mark, &entry.metadata[..]), (Seq(2), Seq(2), &b"noted"[..]));
+        assert_eq!(seqs(&scene.all(BOB, with(1))), [2, 3, 4, 5]);
+        let entry = scene.entry(ANN, with(2));
+        assert_eq!((entry.other_delivered, entry.other_read), (Seq(5), Seq(3)));
+        assert_eq!(flags(scene, CAT, with(2)), (true, true, false));
+        assert_eq!(&scene.entry(CAT, with(2)).metadata[..], b"noted");
+        let members = scene.store.members(group(42), UserId::NONE, 10).unwrap().members;
+        let said: Vec<_> =
+            members.iter().map(|one| (one.user.0, one.role, one.silenced_until.0, one.data.len())).collect();
+        assert_eq!(said, [(1, 4, 5, 4), (2, 0, 5, 0)]);
+    };
+    check(&scene);
+    check(&scene.reopened());
+}
+
 #[test]
 fn totals_are_over_present_sessions() {
     let scene = Scene::new();

@@ -57,8 +57,8 @@ impl Sequencer {
         let head = state.head_of(timeline);
         let before = head.and_then(|head| head.amended.as_ref()?.get(seq));
         match before {
-            Some(before) if before.edit.is_none() && recalls => return Ok(Decided::unchanged(before.version)),
-            Some(before) if before.edit.is_none() => {
+            Some(before) if before.is_recall() && recalls => return Ok(Decided::unchanged(before.version)),
+            Some(before) if before.is_recall() => {
                 let message = format!("the message was recalled: {timeline} seq={seq}");
                 return Ok(Decided::refused(Error::new(ErrorKind::Refused, message), before.version));
             }

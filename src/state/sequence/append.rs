@@ -144,7 +144,9 @@ impl Sequencer {
         if let Some(first) = self.first_with_id(state, time, item)? {
             *rests_on = (*rests_on).max(first.version);
             let is_other = (first.kind, first.body_digest) != (item.kind, item.body_digest);
-            if is_other && !self.is_amended(state, timeline, first.seq) {
+            let amended = if is_other { self.amended_at(state, timeline, first.seq) } else { Some(0) };
+            *rests_on = (*rests_on).max(amended.unwrap_or(0));
+            if amended.is_none() {
                 let message = format!("client id is taken by another message: {timeline} seq={}", first.seq);
                 return Ok(Err(Error::new(ErrorKind::Conflict, message)));
             }
@@ -184,7 +186,8 @@ impl Sequencer {
             _ => None,
         };
         if let Some(policy) = policy {
-            *rests_on = (*rests_on).max(row.map_or(0, |row| row.version)).max(tip.created);
+            // Which change set the group's settings is not kept.
+            *rests_on = (*rests_on).max(self.overlay.newest()).max(state.version);
             let message = format!("{policy}: {timeline} sender={}", sender.0);
             return Ok(Err(Error::new(ErrorKind::Refused, message)));
         }
@@ -259,12 +262,11 @@ impl Sequencer {
         Ok(Ok(Appended { outcome: Outcome::Written, seq, timestamp, version }))
     }
 
-    /// Whether the first body of a message is gone: recalled, edited away or trimmed.
-    fn is_amended(&self, state: &State, timeline: Timeline, seq: u64) -> bool {
-        let head = state.head_of(timeline);
-        self.overlay.busy(&Busy::Message(timeline, seq)).is_some()
-            || self.overlay.tip(state, timeline).is_some_and(|tip| seq <= tip.trim())
-            || head.and_then(|head| head.amended.as_ref()).is_some_and(|amended| amended.get(seq).is_some())
+    /// The version at which the first body of a message went: recalled, edited away or trimmed.
+    fn amended_at(&self, state: &State, timeline: Timeline, seq: u64) -> Option<u64> {
+        let published = || state.head_of(timeline)?.amended.as_ref()?.get(seq).map(|amendment| amendment.version);
+        let trimmed = || self.overlay.tip(state, timeline).filter(|tip| seq <= tip.trim()).map(|tip| tip.news_version);
+        self.overlay.busy(&Busy::Message(timeline, seq)).or_else(published).or_else(trimmed)
     }
 
     /// The first message of a source fixes what it is; there are so many broadcasts.
@@ -276,7 +278,7 @@ impl Sequencer {
             let sends = if fixed { "a broadcast" } else { "to inboxes" };
             return Err(Error::new(ErrorKind::InvalidInput, format!("the source sends {sends}: {source}")));
         }
-        let broadcasts = state.broadcasts().len() + self.overlay.broadcasts();
+        let broadcasts = state.broadcasts().len() + self.overlay.broadcasts(state);
         if is_broadcast && broadcasts >= BROADCAST_SOURCES_MAX {
             let message = format!(
                 "sources of broadcasts is above its limit: limit={BROADCAST_SOURCES_MAX} got={}",

@@ -4,12 +4,12 @@
 
 use super::super::overlay::Busy;
 use super::{
-    Answer, Class, Decided, Effect, Sequencer, change_bytes_max, dissolved, join_bytes_max, no_group, no_session,
+    Answer, Class, Decided, Effect, Sequencer, Stale, change_bytes_max, dissolved, join_bytes_max, no_group, no_session,
 };
 use crate::change::{Change, Dissolve, Join, Leave, RowKey, SetGroup, SetGroupMetadata, SetMember};
 use crate::id::{GroupId, Timeline, UserId, Version};
 use crate::settings::GroupSettings;
-use crate::state::{Presence, Row, State, Tip};
+use crate::state::{Row, State, Tip};
 
 /// What a bulk join did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,14 +150,7 @@ impl Sequencer {
             if appears {
                 self.overlay.set_exists_since(*user, version, version);
             }
-            let row = Row {
-                read: tip.last,
-                read_ordinal: tip.ordinal,
-                floor,
-                floor_ordinal,
-                role: 0,
-                ..row.opened(tip.last, version, time)
-            };
+            let row = row.joined((tip.last, tip.ordinal), (floor, floor_ordinal), version, time);
             self.overlay.set_row(timeline, *user, row, version);
             let bytes_max = if joined.joined == 0 { join_bytes_max(users.len()) } else { 0 };
             self.queue(Change::Join(change), Vec::new(), time, joined.joined > 0, bytes_max);
@@ -197,16 +190,7 @@ impl Sequencer {
             ceiling_ordinal: tip.ordinal,
             ceiling_timestamp: tip.last_timestamp,
         };
-        let row = Row {
-            presence: Presence::Left,
-            ceiling: change.ceiling,
-            ceiling_ordinal: change.ceiling_ordinal,
-            ceiling_timestamp: change.ceiling_timestamp,
-            role: 0,
-            version,
-            time,
-            ..row
-        };
+        let row = row.left((tip.last, tip.ordinal), tip.last_timestamp, version, time);
         self.overlay.set_row(timeline, user, row, version);
         Ok(self.queue_one(Change::Leave(change), Vec::new(), now))
     }
@@ -231,6 +215,10 @@ impl Sequencer {
         let mut is_same = after == row;
         if member.data {
             self.wait_for(&Busy::Notes(timeline, user))?;
+            // A pending leave or join drops the bytes.
+            if row.version > state.version {
+                return Err(Stale::Pending(row.version));
+            }
             is_same = member_data(state, timeline, user) == data;
         }
         if is_same {

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::id::{NameKind, Timeline, UserId, Version};
 use crate::settings::Settings;
 use crate::state::names::{ALLOTTED, PEOPLE};
-use crate::state::{Presence, Row, State, Tip};
+use crate::state::{Row, State, Tip};
 
 /// The id that a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,22 +59,7 @@ impl Sequencer {
         self.reserve(change_bytes_max(0), Class::Frees)?;
         let (version, time) = (self.next_version, now.max(self.last_time));
         let (floor, floor_ordinal) = (row.end(tip.last), row.end_ordinal(&tip));
-        let after = Row {
-            presence: Presence::Gone,
-            read: floor,
-            read_ordinal: floor_ordinal,
-            floor,
-            floor_ordinal,
-            cleared: floor,
-            cleared_ordinal: floor_ordinal,
-            version,
-            time,
-            read_max: row.read_max,
-            delivered_max: row.delivered_max,
-            own_last: row.own_last,
-            silenced_until: row.silenced_until,
-            ..Row::outside(0)
-        };
+        let after = row.forgotten((floor, floor_ordinal), version, time);
         self.overlay.set_busy(Busy::Notes(timeline, user), version);
         self.overlay.set_row(timeline, user, after, version);
         self.overlay.set_tip(timeline, Tip { opens: true, ..tip }, version);
@@ -176,12 +161,13 @@ impl Sequencer {
         if let Some(refusal) = self.refused() {
             return Ok(refusal);
         }
-        if version <= self.horizon {
-            let maintained = Maintained { horizon: Version(self.horizon), effect: Effect::Unchanged };
-            return Ok(Decided { result: Ok(maintained), rests_on: 0 });
+        let (raised_by, horizon) = self.horizon;
+        if version <= horizon {
+            let maintained = Maintained { horizon: Version(horizon), effect: Effect::Unchanged };
+            return Ok(Decided { result: Ok(maintained), rests_on: raised_by });
         }
         self.reserve(change_bytes_max(0), Class::Frees)?;
-        self.horizon = version;
+        self.horizon = (self.next_version, version);
         let Decided { result, rests_on } = self.queue_one(Change::Horizon(Horizon { version }), Vec::new(), now);
         let maintained = |effect| Maintained { horizon: Version(version), effect };
         Ok(Decided { result: result.map(maintained), rests_on })

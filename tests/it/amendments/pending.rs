@@ -90,6 +90,36 @@ fn answers_that_rest_on_a_pending_amendment_wait_for_it() {
     assert!(scene.after_crash(Loss::All).all(BOB, with(1))[1].recalled.is_some());
 }
 
+/// A buffered store shows recalls before they are synced, and a power cut takes them back: a cursor that saw them is refused,
+/// and one that did not goes on.
+#[test]
+fn a_cursor_that_saw_a_lost_recall_is_refused() {
+    let scene = Scene::with(|options| options.durability(Durability::Buffered));
+    for _ in 0..4 {
+        scene.send(Draft::direct(ANN, BOB, b"x"));
+    }
+    changed(scene.store.recall(ANN, chat(), Seq(1)));
+    scene.store.sync().unwrap();
+    let page = |scene: &Scene, since| scene.store.amendments(BOB, with(1), since, 10);
+    let kept = page(&scene, None).unwrap();
+    assert_eq!(amended(&kept.amendments), [(1, AmendmentKind::Recalled, 1)]);
+    changed(scene.store.recall(ANN, chat(), Seq(2)));
+    let lost = page(&scene, Some(&kept.next)).unwrap();
+    assert_eq!(amended(&lost.amendments), [(2, AmendmentKind::Recalled, 1)]);
+    let scene = scene.after_crash(Loss::All);
+    assert!(scene.store.recovery().new_epoch);
+    // Other changes take the versions that were lost.
+    changed(scene.store.edit(ANN, chat(), Seq(3), b"y"));
+    changed(scene.store.recall(ANN, chat(), Seq(4)));
+    let error = page(&scene, Some(&lost.next)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResetRequired);
+    assert_eq!(error.to_string(), "the cursor is beyond the end of its epoch: end=5 got=6");
+    let rest = page(&scene, Some(&kept.next)).unwrap();
+    let want = [(3, AmendmentKind::Edited, 1), (4, AmendmentKind::Recalled, 1)];
+    assert_eq!(amended(&rest.amendments), want);
+    assert_eq!(texts(&scene.all(BOB, with(1))), ["", "x", "y", ""]);
+}
+
 /// Many calls, none waited for: the badge is that of a recount once all are visible, in whatever order they came.
 #[test]
 fn a_badge_is_exact_when_recalls_marks_and_messages_are_pending_together() {

@@ -77,7 +77,9 @@ fn cursors_from_before_the_horizon_begin_again() {
     let text = "what was removed since the cursor is forgotten: horizon=12 got=10";
     refused(&scene, kind, text, || scene.store.changed(BOB, Some(&early), &ListQuery::new()));
     refused(&scene, kind, text, || scene.store.catch_up(BOB, Some(&early), &CatchUpQuery::new()));
-    refused(&scene, kind, text, || scene.store.amendments(BOB, with(1), Some(&early_amendment), 10));
+    // Amendments are kept as long as their messages, so a place among them is never too old.
+    let kept = scene.store.amendments(BOB, with(1), Some(&early_amendment), 10).unwrap();
+    assert_eq!(kept.amendments.iter().map(|amendment| amendment.seq).collect::<Vec<_>>(), [Seq(2)]);
     // At the horizon and above: they go on.
     for cursor in [late, page] {
         let list = scene.store.changed(BOB, Some(&cursor), &ListQuery::new()).unwrap();
@@ -98,6 +100,30 @@ fn cursors_from_before_the_horizon_begin_again() {
     assert_eq!(scene.store.amendments(BOB, with(1), None, 10).unwrap().amendments.len(), 1);
     let unused = AmendmentCursor::from_bytes(&since.to_bytes()).unwrap();
     assert_eq!(unused, since);
+}
+
+/// Amendments are kept as long as their messages, so from the beginning they can be paged through, however old they are.
+#[test]
+fn old_amendments_are_paged_from_the_beginning() {
+    let scene = ten_days();
+    let chat = Timeline::direct(ANN, BOB);
+    for seq in 1..=5 {
+        changed(scene.store.recall(ANN, chat, Seq(seq)));
+    }
+    scene.clock.advance(HORIZON_MICROS + DAY);
+    scene.send(Draft::direct(ANN, BOB, b"today"));
+    assert_eq!(maintain(&scene, scene.store.time().now), (15, true));
+    changed(scene.store.recall(ANN, chat, Seq(6)));
+    let (mut since, mut found) = (None, Vec::new());
+    loop {
+        let page = scene.store.amendments(BOB, with(1), since.as_ref(), 2).unwrap();
+        found.extend(page.amendments.iter().map(|amendment| amendment.seq.0));
+        since = Some(page.next);
+        if !page.more {
+            break;
+        }
+    }
+    assert_eq!(found, [1, 2, 3, 4, 5, 6]);
 }
 
 /// A walk that takes longer than the horizon is old: it began long ago. One page later than its first is not.

@@ -10,7 +10,7 @@ use restante::{
     UserId,
 };
 
-use super::run::{Promises, Table, Unsynced, options};
+use super::run::{Look, Promises, Removal, Table, Unsynced, options};
 
 /// Later than any run.
 const LATER: u64 = 3_000_000_000_000_000;
@@ -88,7 +88,9 @@ impl Seen {
         Expected {
             floor: if operation >= self.appended_at { after } else { self.version },
             ceiling: if is_open { after } else { self.version },
-            table: Arc::new([(self.version, self.digest), (after, self.digest_after)].into()),
+            table: Arc::new(
+                [(self.version, Look::Digest(self.digest)), (after, Look::Digest(self.digest_after))].into(),
+            ),
             may_be_new: !is_open && before.may_be_new,
             epoch: match (is_open, self.durability) {
                 (false, _) => match before.epoch {
@@ -122,10 +124,12 @@ fn open(found: &Arc<SimStorage>, durability: Durability, expected: &Expected) ->
         format!("version {version}, promised {} to {}: {recovery:?}", expected.floor, expected.ceiling)
     })?;
     let digest = store.state_digest().map_err(|error| format!("digest: {error:?}"))?;
-    let want = expected.table.get(&version);
-    hold(want == Some(&digest), || {
-        format!("digest at version {version}: want {want:x?} got {digest:x}: {recovery:?}")
-    })?;
+    match expected.table.get(&version) {
+        Some(Look::Removing(removal)) => go_on(found, durability, removal)?,
+        want => hold(matches!(want, Some(Look::Digest(want)) if *want == digest), || {
+            format!("digest at version {version}: want {want:x?} got {digest:x}: {recovery:?}")
+        })?,
+    }
     hold(recovery.changes == version, || format!("changes: {recovery:?}"))?;
     hold(expected.clean.is_none_or(|clean| clean == recovery.clean || recovery.created), || {
         format!("clean: want {:?}: {recovery:?}", expected.clean)
@@ -151,6 +155,19 @@ fn open(found: &Arc<SimStorage>, durability: Durability, expected: &Expected) ->
     Ok((store, digest))
 }
 
+/// A removal that a crash cut short ends as it would have when it is asked for again.
+fn go_on(found: &SimStorage, durability: Durability, removal: &Removal) -> Checked {
+    let clock = Arc::new(ManualClock::new(Timestamp(removal.time)));
+    let resumed = || {
+        let store = Store::open_on(found.deep_clone(), options(durability, &clock))?;
+        store.remove_user(removal.user, removal.recall_all)?;
+        store.sync()?;
+        Ok((store.version().0, store.state_digest()?))
+    };
+    let got = resumed().map_err(|error: restante::Error| format!("{removal:?}: {error:?}"))?;
+    hold(got == (removal.version, removal.digest), || format!("{removal:x?}: got {got:x?}"))
+}
+
 /// Recovers an image, recovers what a power cut leaves of it, works on, and so on.
 pub fn check(found: &Arc<SimStorage>, durability: Durability, expected: &Expected) -> Checked<Seen> {
     let (store, digest) = open(found, durability, expected)?;
@@ -159,7 +176,7 @@ pub fn check(found: &Arc<SimStorage>, durability: Durability, expected: &Expecte
     let mut again = Expected {
         floor: version,
         ceiling: version,
-        table: Arc::new([(version, digest)].into()),
+        table: Arc::new([(version, Look::Digest(digest))].into()),
         may_be_new: false,
         epoch: Some((epoch, unsynced)),
         clean: None,
@@ -181,7 +198,7 @@ pub fn check(found: &Arc<SimStorage>, durability: Durability, expected: &Expecte
     let appended_at = found.operations();
     again.floor = version + 1;
     again.ceiling = again.floor;
-    again.table = Arc::new([(again.floor, digest_after)].into());
+    again.table = Arc::new([(again.floor, Look::Digest(digest_after))].into());
     let (survivor, _) = open(&cut(found, Loss::All), durability, &again)
         .map_err(|error| format!("after a power cut after an append: {error}"))?;
     let page = survivor.history(AFTER.1, Peer::User(AFTER.0), &HistoryQuery::newest());

@@ -1,17 +1,37 @@
 //! Plays a run on a simulated directory and keeps what was promised when.
-//! Owns: the store of the run, the promises, the digests of every version. May touch: `workload`.
+//! Owns: the store of the run, the promises, the digests of every version. May touch: `act`, `workload`.
 //! Never: crashes anything but by `Step::Kill`, whose image is the run's own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use restante::Durability::{self, Buffered, Sync};
-use restante::{Epoch, Error, ErrorKind, ManualClock, Options, Result, SimStorage, Store, Threads, Timestamp};
+use restante::{Epoch, Error, ErrorKind, ManualClock, Options, Result, SimStorage, Store, Threads, Timestamp, UserId};
 
-use super::workload::{Act, Asked, JOURNAL_BYTES, START, Step, Timed, mark};
+use super::act::{Act, Asked};
+use super::workload::{JOURNAL_BYTES, START, Step, Timed, point};
 
-/// The digest of every version at which an act ended. A version inside a batch is in no table.
-pub type Table = BTreeMap<u64, u64>;
+/// What every version looks like. A version inside a batch is in no table.
+pub type Table = BTreeMap<u64, Look>;
+
+/// What a version looks like.
+#[derive(Clone, Debug)]
+pub enum Look {
+    /// An act ended there.
+    Digest(u64),
+    /// A user was being removed, change by change. Asked for again, the removal ends as it would have.
+    Removing(Removal),
+}
+
+/// The removal of a user, and what it ends in.
+#[derive(Clone, Copy, Debug)]
+pub struct Removal {
+    pub user: UserId,
+    pub recall_all: bool,
+    pub time: u64,
+    pub version: u64,
+    pub digest: u64,
+}
 
 /// Whether something may have been seen, or acknowledged, before it was synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,8 +170,8 @@ impl Run {
         self.clock.set(Timestamp(timed.time));
         let result = match &timed.step {
             Step::Ask(act, level, wait) => self.ask(act.clone(), timed.time, *level, *wait),
-            Step::Mark { user, peer, part, back, level, wait } => {
-                match mark(self.store(), *user, *peer, *part, *back) {
+            Step::Point { user, peer, part, what, level, wait } => {
+                match point(self.store(), *user, *peer, *part, *what) {
                     Some(act) => self.ask(act, timed.time, *level, *wait),
                     None => Ok(()),
                 }
@@ -168,28 +188,52 @@ impl Run {
     }
 
     fn ask(&mut self, act: Act, time: u64, level: Option<Durability>, wait: bool) -> Result<()> {
+        if act.looks_at_published() {
+            self.publish()?;
+        }
         let level = level.unwrap_or(self.durability);
-        let marks = level == Buffered && self.unsynced == Unsynced::Never;
+        let marks = level == Buffered && self.unsynced != Unsynced::Surely;
         if marks {
             self.set_unsynced(Unsynced::Perhaps);
         }
         let store = self.store().at(level);
         self.acts.push((time, act));
         let (_, act) = self.acts.last().expect("just pushed");
-        let asked = act.ask(&store, time);
+        let mut asked = act.ask(&store, time);
+        // A file that could not be prepared may have stopped a removal half-way; it goes on where it was.
+        if matches!(&asked, Asked::Removed(Err(error), _) if error.kind() != ErrorKind::Unknown) {
+            asked = act.ask(&store, time);
+        }
         drop(store);
-        if marks {
+        // What is answered at once may have been refused before it came to the store.
+        let is_done = asked.is_done();
+        if marks && !is_done {
             self.set_unsynced(Unsynced::Surely);
         }
-        if !wait && !asked.is_done() {
+        if !wait && !is_done {
             self.kept.push((asked, level));
             return if self.kept.len() > 5 { self.wait_for_oldest() } else { Ok(()) };
         }
         let result = asked.wait();
-        if result.as_ref().is_err_and(leaves_no_trace) {
+        // A removal is many changes, the first of which may be there although it failed.
+        let is_removal = matches!(self.acts.last(), Some((_, Act::RemoveUser(..))));
+        if result.as_ref().is_err_and(leaves_no_trace) && !is_removal {
             self.acts.pop();
         }
         result.map(|version| self.promise(level, version))
+    }
+
+    /// Everything asked for so far becomes visible.
+    fn publish(&mut self) -> Result<()> {
+        while !self.kept.is_empty() {
+            self.wait_for_oldest()?;
+        }
+        if self.durability == Buffered {
+            return Ok(());
+        }
+        self.store().sync()?;
+        self.promise(Sync, self.store().version().0);
+        Ok(())
     }
 
     fn wait_for_oldest(&mut self) -> Result<()> {
@@ -229,10 +273,7 @@ impl Run {
         self.store = None;
         let (epoch, unsynced) = self.promises.epoch(self.now()).expect("a store was open");
         let table = self.tabulate();
-        let from = self.table_from;
-        self.promises
-            .tables
-            .push(Since { operation: from, what: Arc::new(table.iter().map(|row| (row.0, row.1)).collect()) });
+        self.keep_table(&table);
         if unsynced == Unsynced::Never && durability == Buffered {
             self.promises.epochs.push(Since { operation: self.now(), what: (epoch, Unsynced::Perhaps) });
         }
@@ -243,31 +284,44 @@ impl Run {
         let left = table.iter().rev().find(|row| row.0 == version).map_or(0, |row| row.2);
         self.acts.truncate(left);
         self.table_from = self.now();
-        assert_eq!(self.store().epoch() != epoch, unsynced == Unsynced::Surely, "{:?}", self.store().recovery());
+        let is_new = self.store().epoch() != epoch;
+        let is_right = unsynced == Unsynced::Perhaps || is_new == (unsynced == Unsynced::Surely);
+        assert!(is_right, "{unsynced:?} is_new={is_new}: {:?}", self.store().recovery());
         Ok(())
     }
 
     /// Ends the run; what it promised is complete.
     pub fn finish(&mut self) {
-        let table = self.tabulate().into_iter().map(|(version, digest, _)| (version, digest)).collect();
+        let table = self.tabulate();
+        self.keep_table(&table);
+    }
+
+    fn keep_table(&mut self, table: &[(u64, Look, usize)]) {
+        let table = table.iter().map(|(version, look, _)| (*version, look.clone())).collect();
         self.promises.tables.push(Since { operation: self.table_from, what: Arc::new(table) });
     }
 
-    /// What a store that nothing ever happened to looks like after each act: version, digest, acts so far.
-    fn tabulate(&self) -> Vec<(u64, u64, usize)> {
+    /// What a store that nothing ever happened to looks like at each version, and after how many acts.
+    fn tabulate(&self) -> Vec<(u64, Look, usize)> {
         let clock = Arc::new(ManualClock::new(Timestamp(START)));
         let options = options(Buffered, &clock).journal_bytes(4 << 20);
         let store = Store::open_on(SimStorage::new(1), options).expect("opens a new store");
-        let look = |store: &Store, acts| (store.version().0, store.state_digest().expect("reads its own bytes"), acts);
-        let mut table = vec![look(&store, 0)];
+        let digest = |store: &Store| store.state_digest().expect("reads its own bytes");
+        let mut table = vec![(0, Look::Digest(digest(&store)), 0)];
         for (index, (time, act)) in self.acts.iter().enumerate() {
             clock.set(Timestamp(*time));
             act.ask(&store, *time).wait().expect("nothing fails here");
-            if table.last().is_some_and(|row| row.0 == store.version().0) {
+            let (before, version) = (table.last().map_or(0, |row| row.0), store.version().0);
+            if version == before {
                 table.last_mut().expect("not empty").2 = index + 1;
-            } else {
-                table.push(look(&store, index + 1));
+                continue;
             }
+            let digest = digest(&store);
+            if let Act::RemoveUser(user, recall_all) = *act {
+                let removal = Removal { user, recall_all, time: *time, version, digest };
+                table.extend((before + 1..version).map(|version| (version, Look::Removing(removal), index)));
+            }
+            table.push((version, Look::Digest(digest), index + 1));
         }
         table
     }

@@ -1,60 +1,40 @@
-//! A run of changes of every kind, drawn from a seed, and how each is asked for.
-//! Owns: what is drawn, bodies, playing one act on a store. May touch: the store's public interface.
+//! A run of changes of every kind, drawn from a seed.
+//! Owns: what is drawn and how often, what a step points at. May touch: `act`, the store's public interface.
 //! Never: knows what a crash is.
 
+use restante::limits::HORIZON_MICROS;
 use restante::{
-    Appended, ClientId, Draft, Durability, Effect, Error, ErrorKind, GroupId, GroupSettings, HistoryQuery, Joined,
-    Peer, Result, Seq, Store, Ticket, Timeline, Timestamp, UserId,
+    BusinessId, Durability, GroupId, GroupSettings, HistoryQuery, NameKind, Peer, Seq, Settings, Source, Store,
+    SystemId, Timeline, UserId,
 };
 
+use super::act::{Act, Post};
 use crate::support::Rng;
 
 /// Where every clock starts.
 pub const START: u64 = 1_700_000_000_000_000;
 /// Small enough that a run fills several files.
 pub const JOURNAL_BYTES: u64 = 64 << 10;
+const DAY: u64 = 24 * 3_600 * 1_000_000;
 const USERS: u64 = 9;
-const GROUPS: u64 = 4;
-
-/// A message to be appended.
-#[derive(Clone, Debug)]
-pub struct Post {
-    timeline: Timeline,
-    sender: UserId,
-    /// What the body is made of, and how long it is.
-    body: (u64, usize),
-    kind: u16,
-    counts: bool,
-    client_id: u128,
-    /// Explicit timestamp: so many microseconds before the clock.
-    before: Option<u64>,
-}
-
-/// One change, asked for in the same words whatever is published: it does the same on every store that
-/// went through the same acts before.
-#[derive(Clone, Debug)]
-pub enum Act {
-    Append(Post),
-    Batch(Vec<Post>),
-    Create(GroupId, GroupSettings),
-    Join(GroupId, UserId),
-    JoinMany(GroupId, Vec<UserId>),
-    Leave(GroupId, UserId),
-    Read(UserId, Peer, Seq),
-    Unread(UserId, Peer, Seq),
-}
+/// Groups that are never dissolved, and all.
+const LASTING_GROUPS: u64 = 4;
+const GROUPS: u64 = 7;
+/// One that announces, one that writes to people, one that tries both.
+const SOURCES: [Source; 3] =
+    [Source::System(SystemId(1)), Source::Business(BusinessId(1)), Source::System(SystemId(2))];
 
 /// One step of a run.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// A change; the level, if it is not the store's own, and whether the ticket is waited for at once.
     Ask(Act, Option<Durability>, bool),
-    /// A mark, at this part (of 100) of what its user sees.
-    Mark {
+    /// Something about a message at this part (of 100) of what its user sees.
+    Point {
         user: UserId,
         peer: Peer,
         part: u64,
-        back: bool,
+        what: What,
         level: Option<Durability>,
         wait: bool,
     },
@@ -63,6 +43,19 @@ pub enum Step {
     Reopen(Durability),
     /// The process is killed and the machine goes on; the next opens with this durability.
     Kill(Durability),
+}
+
+/// What is done about a message.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    Read,
+    Unread,
+    Delivered,
+    Clear,
+    /// It and so many before it.
+    Hide(u64),
+    Recall,
+    Edit((u64, usize)),
 }
 
 /// A step and the time at which it is made.
@@ -96,9 +89,12 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<Timed> {
     let mut durability = shape.first;
     for index in 0..shape.changes {
         time += rng.between(1, 2_000_000);
-        if rng.percent(1) {
+        match rng.below(200) {
             // Client ids get free again.
-            time += 4 * 24 * 3_600 * 1_000_000;
+            0 | 1 => time += 4 * DAY,
+            // The horizon moves.
+            2 => time += HORIZON_MICROS,
+            _ => {}
         }
         let reopen = match index {
             _ if index == shape.changes / 3 => Some(Step::Reopen(shape.second)),
@@ -119,150 +115,137 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<Timed> {
             _ => None,
         };
         let wait = !rng.percent(if is_sync { 30 } else { 20 });
-        let step = if rng.percent(22) {
-            let user = UserId(rng.between(1, USERS));
-            let peer = match rng.percent(50) {
-                true => Peer::User(UserId(rng.between(1, USERS))),
-                false => Peer::Group(GroupId(rng.between(1, GROUPS))),
-            };
-            Step::Mark { user, peer, part: rng.below(101), back: rng.percent(30), level, wait }
+        let step = if rng.percent(30) {
+            let user = user(&mut rng);
+            Step::Point { user, peer: peer(&mut rng), part: rng.below(101), what: what(&mut rng), level, wait }
         } else {
             Step::Ask(act(&mut rng, shape.large_percent), level, wait)
         };
+        // Limits are checked against the settings that are published.
+        let is_settings = matches!(step, Step::Ask(Act::Settings(_), ..));
         steps.push(Timed { time, step });
-        if rng.percent(shape.sync_percent) {
+        if is_settings || rng.percent(shape.sync_percent) {
             steps.push(Timed { time, step: Step::Sync });
         }
     }
     steps
 }
 
-fn act(rng: &mut Rng, large_percent: u64) -> Act {
-    let group = GroupId(rng.between(1, GROUPS));
-    let user = UserId(rng.between(1, USERS));
+fn user(rng: &mut Rng) -> UserId {
+    UserId(rng.between(1, USERS))
+}
+
+fn group(rng: &mut Rng) -> GroupId {
+    let last = if rng.percent(75) { LASTING_GROUPS } else { GROUPS };
+    GroupId(rng.between(1, last))
+}
+
+fn peer(rng: &mut Rng) -> Peer {
+    match rng.below(10) {
+        0..5 => Peer::User(user(rng)),
+        5..9 => Peer::Group(group(rng)),
+        _ => rng.pick(&SOURCES).into(),
+    }
+}
+
+fn what(rng: &mut Rng) -> What {
     match rng.below(100) {
-        0..55 => Act::Append(post(rng, large_percent)),
-        55..70 => Act::Batch((0..rng.between(1, 5)).map(|_| Post { body: (rng.next(), 40), ..post(rng, 0) }).collect()),
-        70..76 => {
-            let settings = GroupSettings::default().shows_history(rng.percent(50)).members_only(rng.percent(70));
-            Act::Create(group, settings)
+        0..25 => What::Read,
+        25..40 => What::Unread,
+        40..52 => What::Delivered,
+        52..60 => What::Clear,
+        60..72 => What::Hide(rng.below(4)),
+        72..86 => What::Recall,
+        _ => What::Edit((rng.next(), rng.below(300) as usize)),
+    }
+}
+
+fn act(rng: &mut Rng, large_percent: u64) -> Act {
+    let (group, user) = (group(rng), user(rng));
+    let settings =
+        |rng: &mut Rng| GroupSettings::default().shows_history(rng.percent(50)).members_only(rng.percent(70));
+    let small = |rng: &mut Rng| (rng.next(), rng.below(60) as usize);
+    let kind = |rng: &mut Rng| rng.pick(&[NameKind::User, NameKind::Group, NameKind::System, NameKind::Business]);
+    match rng.below(1_000) {
+        0..480 => Act::Append(post(rng, large_percent)),
+        480..560 => {
+            Act::Batch((0..rng.between(1, 5)).map(|_| Post { body: (rng.next(), 40), ..post(rng, 0) }).collect())
         }
-        76..86 => Act::Join(group, user),
-        86..91 => Act::JoinMany(group, (0..rng.between(1, 6)).map(|_| UserId(rng.between(1, USERS))).collect()),
-        _ => Act::Leave(group, user),
+        560..595 => Act::Create(group, settings(rng)),
+        595..655 => Act::Join(group, user),
+        655..680 => Act::JoinMany(group, (0..rng.between(1, 6)).map(|_| UserId(rng.between(1, USERS))).collect()),
+        680..720 => Act::Leave(group, user),
+        720..735 => Act::SetGroup(group, settings(rng)),
+        735..750 => Act::GroupMetadata(group, small(rng)),
+        750..758 => Act::Dissolve(GroupId(rng.between(LASTING_GROUPS + 1, GROUPS))),
+        758..780 => Act::Role(group, user, rng.below(4) as u8),
+        780..802 => Act::MemberData(group, user, small(rng)),
+        802..824 => Act::Silence(group, user, rng.below(4) * 5_000_000),
+        824..850 => Act::RemoveSession(user, peer(rng)),
+        850..875 => {
+            let flag = |rng: &mut Rng| rng.percent(60).then(|| rng.percent(60));
+            Act::Flags(user, peer(rng), [flag(rng), flag(rng), flag(rng)])
+        }
+        875..898 => Act::Metadata(user, peer(rng), small(rng)),
+        898..908 => Act::AddUser(UserId(rng.between(1, USERS + 9))),
+        908..920 => Act::RemoveUser(user, rng.percent(50)),
+        920..945 => Act::Resolve(kind(rng), rng.below(3)),
+        945..970 => Act::FreeName(kind(rng), rng.below(3)),
+        970..982 => {
+            let settings = Settings::default().dedup_window_secs(rng.pick(&[0, 60, 259_200, 604_800]));
+            // Some of the bodies drawn below are longer then, some mentions more.
+            Act::Settings(
+                settings.body_bytes_max(rng.pick(&[14_000, 1 << 20, 2 << 20])).mentions_max(rng.pick(&[2, 128])),
+            )
+        }
+        _ => Act::Maintain,
     }
 }
 
 fn post(rng: &mut Rng, large_percent: u64) -> Post {
-    let sender = UserId(rng.between(1, USERS));
-    let timeline = match rng.below(10) {
-        0..5 => Timeline::Group(GroupId(rng.between(1, GROUPS))),
+    let sender = user(rng);
+    let timeline = match rng.below(20) {
+        0..10 => Timeline::Group(group(rng)),
         // Now and then to oneself.
-        _ => Timeline::direct(sender, UserId(rng.between(1, USERS))),
+        10..17 => Timeline::direct(sender, user(rng)),
+        _ => {
+            let source = rng.pick(&SOURCES);
+            let is_inbox = source == SOURCES[1] || (source == SOURCES[2] && rng.percent(50));
+            if is_inbox { Timeline::Inbox(source, sender) } else { Timeline::Broadcast(source) }
+        }
     };
+    let is_from_source = matches!(timeline, Timeline::Inbox(..) | Timeline::Broadcast(_));
     let length = if rng.percent(large_percent) { rng.between(5_000, 15_000) } else { rng.below(60) };
+    let counts = !rng.percent(15);
+    let calls = counts && rng.percent(30);
     Post {
         timeline,
-        sender,
+        sender: if is_from_source { UserId::NONE } else { sender },
         body: (rng.next(), length as usize),
         kind: rng.below(3) as u16,
-        counts: !rng.percent(15),
+        counts,
         client_id: if rng.percent(40) { u128::from(rng.between(1, 12)) } else { 0 },
+        mentions: (0..if calls { rng.below(4) } else { 0 }).map(|_| UserId(rng.between(1, USERS + 3))).collect(),
+        alerts: if calls { rng.below(8) as u8 } else { 0 },
         before: rng.percent(10).then(|| rng.below(1_000)),
     }
 }
 
-/// A body of `length` bytes that `salt` chooses.
-pub fn body(salt: u64, length: usize) -> Vec<u8> {
-    let mut rng = Rng::new(salt);
-    (0..length.div_ceil(8)).flat_map(|_| rng.next().to_le_bytes()).take(length).collect()
-}
-
-impl Post {
-    fn draft<'a>(&self, time: u64, body: &'a [u8]) -> Draft<'a> {
-        let draft = Draft::new(self.timeline, self.sender, body).kind(self.kind).counts(self.counts);
-        let draft = draft.client_id(ClientId(self.client_id));
-        match self.before {
-            Some(before) => draft.timestamp(Timestamp(time - before)),
-            None => draft,
-        }
-    }
-
-    /// Retries have the body of the first append, most of the time.
-    fn bytes(&self) -> Vec<u8> {
-        match self.client_id {
-            0 => body(self.body.0, self.body.1),
-            id if self.body.0.is_multiple_of(4) => body(id as u64, self.body.1),
-            id => body(id as u64, 30),
-        }
-    }
-}
-
-/// What a change gave: a ticket of any kind.
-pub enum Asked {
-    One(Ticket<Appended>),
-    Many(Ticket<Vec<Appended>>),
-    Effect(Ticket<Effect>),
-    Joined(Ticket<Joined>),
-}
-
-impl Act {
-    /// Asks for the change; the store's clock shows `time`.
-    pub fn ask(&self, store: &Store, time: u64) -> Asked {
-        match self {
-            Act::Append(post) => Asked::One(store.append(post.draft(time, &post.bytes()))),
-            Act::Batch(posts) => {
-                let bodies: Vec<Vec<u8>> = posts.iter().map(Post::bytes).collect();
-                let drafts: Vec<Draft<'_>> =
-                    posts.iter().zip(&bodies).map(|(post, body)| post.draft(time, body)).collect();
-                Asked::Many(store.append_batch(&drafts))
-            }
-            Act::Create(group, settings) => Asked::Effect(store.create_group(*group, *settings)),
-            Act::Join(group, user) => Asked::Effect(store.join(*group, *user)),
-            Act::JoinMany(group, users) => Asked::Joined(store.join_many(*group, users)),
-            Act::Leave(group, user) => Asked::Effect(store.leave(*group, *user)),
-            Act::Read(user, peer, seq) => Asked::Effect(store.mark_read(*user, *peer, *seq)),
-            Act::Unread(user, peer, seq) => Asked::Effect(store.mark_unread_from(*user, *peer, *seq)),
-        }
-    }
-}
-
-impl Asked {
-    pub fn is_done(&self) -> bool {
-        match self {
-            Asked::One(ticket) => ticket.is_done(),
-            Asked::Many(ticket) => ticket.is_done(),
-            Asked::Effect(ticket) => ticket.is_done(),
-            Asked::Joined(ticket) => ticket.is_done(),
-        }
-    }
-
-    /// Waits, and says up to which version the answer vouches; 0 if it names none. A refusal is an answer.
-    pub fn wait(self) -> Result<u64> {
-        let version = match self {
-            Asked::One(ticket) => ticket.wait().map(|appended| appended.version.0),
-            Asked::Many(ticket) => {
-                ticket.wait().map(|all| all.iter().map(|appended| appended.version.0).max().unwrap_or(0))
-            }
-            Asked::Effect(ticket) => ticket.wait().map(|effect| match effect {
-                Effect::Changed(version) => version.0,
-                _ => 0,
-            }),
-            Asked::Joined(ticket) => ticket.wait().map(|joined| joined.version.0),
-        };
-        version.or_else(|error| if is_refusal(&error) { Ok(0) } else { Err(error) })
-    }
-}
-
-fn is_refusal(error: &Error) -> bool {
-    use ErrorKind::{Conflict, InvalidInput, NotFound, Refused};
-    [Conflict, InvalidInput, NotFound, Refused].contains(&error.kind())
-}
-
-/// What a mark asks for, in words that do not depend on what is published; `None` if its user sees nothing.
-pub fn mark(store: &Store, user: UserId, peer: Peer, part: u64, back: bool) -> Option<Act> {
+/// What a step asks for, in words that do not depend on what is published; `None` if its user sees nothing.
+pub fn point(store: &Store, user: UserId, peer: Peer, part: u64, what: What) -> Option<Act> {
     let page = store.history(user, peer, &HistoryQuery::newest().limit(1)).ok()?;
-    let newest = page.messages.first()?.seq.0;
-    let seq = Seq((newest * part / 100).max(1));
-    Some(if back { Act::Unread(user, peer, seq) } else { Act::Read(user, peer, seq) })
+    let newest = page.messages.first()?;
+    let timeline = newest.timeline;
+    let seq = Seq((newest.seq.0 * part / 100).max(1));
+    Some(match what {
+        What::Read => Act::Read(user, peer, seq),
+        What::Unread => Act::Unread(user, peer, seq),
+        What::Delivered => Act::Delivered(user, peer, seq),
+        What::Clear => Act::Clear(user, peer, seq),
+        What::Hide(count) => {
+            Act::Hide(user, peer, (0..=count).map(|back| Seq(seq.0.saturating_sub(back).max(1))).collect())
+        }
+        What::Recall => Act::Recall(user, timeline, seq),
+        What::Edit(body) => Act::Edit(user, timeline, seq, body),
+    })
 }

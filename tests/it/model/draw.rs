@@ -58,6 +58,7 @@ pub fn sequence(seed: u64) -> (Setup, Vec<Op>) {
         amend_weight: rng.pick(&[60, 200]),
         session_weight: rng.pick(&[60, 160]),
         people_weight: rng.pick(&[8, 30, 60]),
+        again_chance: rng.pick(&[0, 3, 8]),
         settings_weight: rng.pick(&[0, 5, 20]),
         end_weight: rng.pick(&[0, 4, 12]),
         users: rng.pick(&[2, 3, 5]),
@@ -92,6 +93,8 @@ pub struct Habits {
     pub amend_weight: u64,
     pub session_weight: u64,
     pub people_weight: u64,
+    /// How often what was done unsynced is asked for again by one who syncs.
+    pub again_chance: u64,
     pub settings_weight: u64,
     /// Of what ends something for good, or nearly: dissolving, removing users, the horizon.
     pub end_weight: u64,
@@ -142,7 +145,18 @@ impl Draw {
             true => How::Plain,
             false => self.rng.pick(&[How::Plain, How::Synced, How::Buffered, How::Later, How::Later, How::Dropped]),
         };
+        // Asked again by one who wants to be sure, what is not yet durable must become so.
+        if self.rng.percent(self.habits.again_chance) {
+            self.ops.push(Op::Write(How::Buffered, write.clone()));
+            return self.ops.push(Op::Write(How::Synced, write));
+        }
         self.ops.push(Op::Write(how, write));
+    }
+
+    /// What was just done without a sync, and something that is now refused, or no change, for one who syncs.
+    fn rest_on(&mut self, cause: Write, then: Write) {
+        self.ops.push(Op::Write(How::Buffered, cause));
+        self.ops.push(Op::Write(How::Synced, then));
     }
 
     fn send(&mut self) {
@@ -168,7 +182,12 @@ impl Draw {
         let (shows_history, members_only) = (self.rng.percent(50), self.rng.percent(50));
         match self.rng.below(100) {
             0..6 => self.write(Write::Create { group, shows_history, members_only }),
-            6..14 => self.write(Write::SetGroup { group, shows_history, members_only }),
+            6..12 => self.write(Write::SetGroup { group, shows_history, members_only }),
+            12..14 => {
+                let post = Post { by: self.someone(), to: To::Group(group), id: 0, at: At::Unset, ..self.post() };
+                let set = Write::SetGroup { group, shows_history, members_only: true };
+                self.rest_on(set, Write::Append(post));
+            }
             14..50 => {
                 let by = self.someone_or_none();
                 self.write(Write::Join { group, by });
@@ -256,6 +275,17 @@ impl Draw {
                 }
             }
             70..72 => self.amend_many(to),
+            72..74 => {
+                let (seq, text) = (Point::End(0), self.text());
+                let Some(post) = self.posts.last().copied() else { return };
+                let (by, to) = (post.by, post.to);
+                self.write(Write::Append(post));
+                let cause = match self.rng.percent(50) {
+                    true => Write::Recall { by, to, seq },
+                    false => Write::Edit { by, to, seq, text },
+                };
+                self.rest_on(cause, Write::Append(Post { kind: post.kind ^ 1, ..post }));
+            }
             _ => {
                 let (by, with) = self.session();
                 let count = self.rng.pick(&[0, 1, 1, 1, 2, 3, 5]);
@@ -402,7 +432,14 @@ impl Draw {
         let (slot, page) = (self.slot(), PageSize { limit: None, latest: None });
         let walk = Op::Changed { by, slot, page, through_bytes: false };
         self.ops.push(walk.clone());
-        self.write(Write::Dissolve { group });
+        match self.rng.below(4) {
+            0 => {
+                let seqs = vec![Point::End(0)];
+                self.rest_on(Write::Dissolve { group }, Write::Hide { by, with, seqs });
+            }
+            1 => self.rest_on(Write::Dissolve { group }, Write::Recall { by, to, seq: Point::End(0) }),
+            _ => self.write(Write::Dissolve { group }),
+        }
         self.ops.push(walk);
         for _ in 0..self.rng.below(8) {
             let (by, seq) = (self.someone(), self.point());

@@ -113,8 +113,8 @@ impl Judge<'_> {
         for (item, letter) in letters.iter().enumerate() {
             let view = View { state: &state, clock: self.clock };
             match judge(view, letter) {
-                Ok(Some(first)) => {
-                    decision.rests_on = decision.rests_on.max(first.version);
+                Ok(Some((first, rests_on))) => {
+                    decision.rests_on = decision.rests_on.max(rests_on);
                     written.push(first);
                 }
                 Ok(None) => {
@@ -240,16 +240,17 @@ pub fn is_nameless(timeline: Timeline) -> bool {
 
 /// Whether a letter may be written (`None`), is a duplicate of a first one, or is refused, and what that
 /// rests on; in the documented order: duplicate, existence, policy, explicit timestamp.
-fn judge(view: View<'_>, letter: &Letter) -> Result<Option<Written>, (ErrorKind, u64)> {
+fn judge(view: View<'_>, letter: &Letter) -> Result<Option<(Written, u64)>, (ErrorKind, u64)> {
     let state = view.state;
     let line = state.line(letter.timeline);
     if let Some(first) = view.taken(letter.timeline, letter.sender, letter.client_id) {
-        let is_known = first.recalled.is_none() && first.edited.is_none() && first.seq > line.trim();
-        if is_known && (first.letter.kind != letter.kind || first.letter.body != letter.body) {
-            return Err((ErrorKind::Conflict, first.version));
-        }
         let (seq, timestamp, version) = (first.seq, first.timestamp, first.version);
-        return Ok(Some(Written { outcome: Outcome::Duplicate, seq, timestamp, version }));
+        let is_other = first.letter.kind != letter.kind || first.letter.body != letter.body;
+        let is_gone = first.recalled.is_some() || first.edited.is_some() || first.seq <= line.trim();
+        if is_other && !is_gone {
+            return Err((ErrorKind::Conflict, version));
+        }
+        return Ok(Some((Written { outcome: Outcome::Duplicate, seq, timestamp, version }, version)));
     }
     match letter.timeline {
         Timeline::Group(group) => {
@@ -277,7 +278,9 @@ fn judge(view: View<'_>, letter: &Letter) -> Result<Option<Written>, (ErrorKind,
         _ => {}
     }
     match letter.timestamp {
-        Some(timestamp) if timestamp <= state.last_timestamp(letter.timeline) => Err((ErrorKind::InvalidInput, 0)),
+        Some(timestamp) if timestamp <= state.last_timestamp(letter.timeline) => {
+            Err((ErrorKind::InvalidInput, line.messages.last().map_or(0, |message| message.version)))
+        }
         Some(timestamp) if timestamp > view.store_time() => Err((ErrorKind::InvalidInput, 0)),
         _ => Ok(None),
     }

@@ -11,7 +11,8 @@ use restante::{ErrorKind, GroupId, Timeline, UserId};
 use super::answer::{Admitted, Bytes, Wrong};
 use super::change::{Settings, What};
 use super::judge::{Decision, Judge, Said};
-use super::state::{Group, Row};
+use super::row::Row;
+use super::state::Group;
 use super::word::{NAMES, Rules};
 use super::world::with_change;
 
@@ -30,7 +31,7 @@ impl Judge<'_> {
 
     pub fn create_group(&self, group: GroupId, settings: Settings) -> Decision {
         match self.group(group) {
-            Ok(_) => Decision::unchanged(0),
+            Ok(it) => Decision::unchanged(it.created),
             Err(decision) if decision.is_not_found() => self.changed(What::Created { group, settings }),
             Err(decision) => decision,
         }
@@ -143,7 +144,7 @@ impl Judge<'_> {
     pub fn set_role(&self, group: GroupId, user: UserId, role: u8) -> Decision {
         match self.present(group, user) {
             Err(decision) => decision,
-            Ok(row) if row.role == role => Decision::unchanged(0),
+            Ok(row) if row.role == role => Decision::unchanged(row.made.role),
             Ok(_) => self.changed(What::Role { group, user, role }),
         }
     }
@@ -154,7 +155,7 @@ impl Judge<'_> {
         }
         match self.present(group, user) {
             Err(decision) => decision,
-            Ok(row) if row.data == data => Decision::unchanged(0),
+            Ok(row) if row.data == data => Decision::unchanged(row.made.data),
             Ok(_) => self.changed(What::MemberData { group, user, data }),
         }
     }
@@ -204,7 +205,10 @@ impl Judge<'_> {
             names = self.state.names.iter().filter(|((kind, _), (id, _))| *kind == 0 && *id == user.0).count() as u64;
             decision.whats.push(What::Ended { user });
         }
-        let rests_on = if decision.changes() { self.state.version() + decision.whats.len() as u64 } else { 0 };
+        let rests_on = match decision.changes() {
+            true => self.state.version() + decision.whats.len() as u64,
+            false => self.state.ended.get(&user).copied().unwrap_or(0),
+        };
         Decision { result: Ok(Said::Dropped { sessions, recalled, names }), rests_on, ..decision }
     }
 

@@ -8,7 +8,7 @@ use restante::{ErrorKind, Peer, Timeline, UserId};
 use super::answer::Bytes;
 use super::change::{Marks, What};
 use super::judge::{Decision, Judge};
-use super::state::Row;
+use super::row::Row;
 use super::word::Flagging;
 use super::world::is_none;
 
@@ -45,7 +45,7 @@ impl Judge<'_> {
         // A mark is clamped to what is published when the call is made.
         let upto = upto.min(self.seen_end(timeline, &row));
         if upto <= row.read && !row.flags.marked_unread {
-            return Decision::unchanged(0);
+            return Decision::unchanged(row.made.read.max(row.made.flags));
         }
         self.changed(What::Read { user, timeline, upto })
     }
@@ -64,7 +64,7 @@ impl Judge<'_> {
         let line = self.state.line(timeline);
         let read = (seq - 1).max(row.floor(line));
         if read >= row.mark(line) {
-            return Decision::unchanged(0);
+            return Decision::unchanged(row.made.read.max(row.made.floor));
         }
         self.changed(What::MarkedBack { user, timeline, read })
     }
@@ -76,7 +76,7 @@ impl Judge<'_> {
         };
         let upto = upto.min(self.seen_end(timeline, &row));
         if upto <= row.delivered_max {
-            return Decision::unchanged(0);
+            return Decision::unchanged(row.made.delivered);
         }
         self.changed(What::Delivered { user, timeline, upto })
     }
@@ -88,7 +88,7 @@ impl Judge<'_> {
         };
         let upto = upto.min(self.seen_end(timeline, &row));
         if upto <= row.floor {
-            return Decision::unchanged(0);
+            return Decision::unchanged(row.made.floor);
         }
         self.changed(What::Cleared { user, timeline, upto })
     }
@@ -101,7 +101,7 @@ impl Judge<'_> {
         let upto = self.seen_end(timeline, &row);
         let holds = row.flags.pinned || row.flags.marked_unread || !row.metadata.0.is_empty();
         if row.is_removed(self.state.line(timeline)) && !holds && upto <= row.floor {
-            return Decision::unchanged(0);
+            return Decision::unchanged(row.made.floor.max(row.made.flags).max(row.made.metadata));
         }
         self.changed(What::Removed { user, timeline, upto })
     }
@@ -120,14 +120,14 @@ impl Judge<'_> {
             Ok(session) => session,
             Err(decision) => return decision,
         };
-        let before = row.map_or(Marks::default(), |row| row.flags);
+        let (before, made) = row.map_or((Marks::default(), 0), |row| (row.flags, row.made.flags));
         let flags = Marks {
             pinned: flagging.pinned.unwrap_or(before.pinned),
             muted: flagging.muted.unwrap_or(before.muted),
             marked_unread: flagging.marked_unread.unwrap_or(before.marked_unread),
         };
         if flags == before {
-            return Decision::unchanged(0);
+            return Decision::unchanged(made);
         }
         self.changed(What::Flagged { user, timeline, flags })
     }
@@ -140,8 +140,9 @@ impl Judge<'_> {
             Ok(session) => session,
             Err(decision) => return decision,
         };
-        if row.map_or(Bytes::default(), |row| row.metadata) == metadata {
-            return Decision::unchanged(0);
+        let (before, made) = row.map_or((Bytes::default(), 0), |row| (row.metadata, row.made.metadata));
+        if before == metadata {
+            return Decision::unchanged(made);
         }
         self.changed(What::Noted { user, timeline, metadata })
     }
@@ -168,9 +169,10 @@ impl Judge<'_> {
                 return Decision::refused(ErrorKind::NotFound);
             }
         }
+        let newest = seqs.iter().filter_map(|seq| row.hidden.get(seq)).map(|(version, _)| *version).max();
         seqs.retain(|seq| !row.hidden.contains_key(seq));
         if seqs.is_empty() {
-            return Decision::unchanged(0);
+            return Decision::unchanged(newest.unwrap_or(0));
         }
         self.changed(What::Hidden { user, timeline, seqs })
     }

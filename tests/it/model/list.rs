@@ -10,7 +10,7 @@ use restante::{Epoch, ErrorKind, Pair, Peer, SessionState, Timeline, UserId};
 
 use super::answer::{Bytes, Plain, Recents, Session, Sessions, Shown, Sums};
 use super::change::Marks;
-use super::state::{Presence, Row};
+use super::row::{Presence, Row};
 use super::world::{View, World};
 
 /// What is asked of a list.

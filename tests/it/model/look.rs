@@ -9,7 +9,8 @@ use restante::{AmendmentKind, Edge, Epoch, ErrorKind, GroupId, Peer, Timeline, U
 
 use super::answer::{About, Change, OneMember, Page, Plain, Seen, Shown};
 use super::judge::is_nameless;
-use super::state::{Line, Message, Row};
+use super::row::Row;
+use super::state::{Line, Message};
 use super::world::{View, World, is_none};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

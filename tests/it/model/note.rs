@@ -7,8 +7,9 @@ use restante::{ErrorKind, Outcome, Timeline, UserId};
 use super::change::Letter;
 use super::judge::{Decision, Said};
 use super::op::Write;
+use super::row::{Presence, Row};
 use super::run::Run;
-use super::state::{Line, Message, Presence, RULES, Row};
+use super::state::{Line, Message, RULES};
 use super::world::{View, window_end};
 
 /// Traps that one step met.

@@ -10,8 +10,9 @@ use super::answer::{Page, Plain, Seen, Session, Sessions, Sums};
 use super::list::{Place, Wish};
 use super::look::{Amendments, Bounds, Question, Since};
 use super::note::Met;
+use super::row::{Presence, Row};
 use super::run::Run;
-use super::state::{Message, Presence, Row};
+use super::state::Message;
 use super::word::{With, user};
 
 impl Run<'_> {

@@ -8,8 +8,9 @@ use super::change::What;
 use super::judge::{Decision, Said};
 use super::note::{Met, is_hidden};
 use super::op::Write;
+use super::row::{Presence, Row};
 use super::run::Run;
-use super::state::{Message, Presence, Row};
+use super::state::Message;
 use super::word::{group, user};
 
 impl Run<'_> {

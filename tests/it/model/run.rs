@@ -240,23 +240,39 @@ impl<'a> Run<'a> {
 
     /// Waits for a change, checks what it says, and notes what may no longer be lost or unseen.
     pub fn acknowledge(&mut self, kept: Kept) -> Checked {
-        (kept.check)()?;
-        self.written = self.written.max(kept.rests_on);
-        match (kept.level, self.setup.durability) {
+        let Kept { level, rests_on, changed, label, check } = kept;
+        check()?;
+        if level == Durability::Sync && !changed && rests_on > self.durable {
+            self.cut_power_after(&label, rests_on)?;
+        }
+        self.written = self.written.max(rests_on);
+        match (level, self.setup.durability) {
             (Durability::Sync, _) => {
-                self.durable = self.durable.max(kept.rests_on);
-                self.publish(kept.rests_on)
+                self.durable = self.durable.max(rests_on);
+                self.publish(rests_on)
             }
-            (Durability::Buffered, Durability::Buffered) => self.publish(kept.rests_on),
+            (Durability::Buffered, Durability::Buffered) => self.publish(rests_on),
             (Durability::Buffered, Durability::Sync) => {
                 self.publish(0)?;
-                if kept.changed && kept.rests_on > self.durable {
+                if changed && rests_on > self.durable {
                     self.unsynced = Unsynced::Surely;
                     self.traps.hit("ticket: buffered call not seen in a sync store");
                 }
                 Ok(())
             }
         }
+    }
+
+    /// What an answer of a `Sync` call rests on must survive a power cut right after it, also where the call
+    /// changed nothing: else the caller builds on what never was.
+    fn cut_power_after(&mut self, label: &str, least: u64) -> Checked {
+        let Ground::Simulated(storage) = &self.files else { return Ok(()) };
+        let plan = CrashPlan { seed: self.setup.seed, loss: Loss::All };
+        let image = storage.crash_at(storage.operations(), plan);
+        let store = must("open after a power cut", Store::open_on(image, options(self.setup.durability, &self.clock)))?;
+        let version = store.version().get();
+        self.traps.hit("ticket: an answer without a change waits for what it rests on");
+        hold(least <= version, || format!("{label}: the answer rests on version {least}, a power cut leaves {version}"))
     }
 
     /// A `Buffered` call in a `Sync` store may be told before it is synced.

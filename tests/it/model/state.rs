@@ -10,6 +10,7 @@ use restante::{GroupId, Pair, Peer, Source, Timeline, UserId};
 
 use super::answer::Bytes;
 use super::change::{Change, DEFAULTS, Letter, Marks, Settings, What};
+use super::row::{Made, Presence, Row};
 use super::word::{KINDS, NAMES, Rules};
 
 /// Ids that the directory gives begin after this one.
@@ -50,6 +51,7 @@ pub struct Message {
 #[derive(Clone, Debug)]
 pub struct Group {
     pub settings: Settings,
+    pub created: u64,
     /// Version of the newest settings.
     pub settings_version: u64,
     pub metadata: Bytes,
@@ -83,102 +85,6 @@ impl Line {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    Member,
-    Left,
-    /// The user was removed: the session is there no more.
-    Gone,
-}
-
-/// What a user's part in a timeline comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    pub presence: Presence,
-    pub read: u64,
-    pub read_max: u64,
-    pub delivered_max: u64,
-    pub floor: u64,
-    /// The highest floor that the user asked for.
-    pub clear_point: u64,
-    pub joined_at: u64,
-    /// Set by leaving.
-    pub ceiling: Option<u64>,
-    /// Up to where the session was removed, unless it was joined again since.
-    pub removed: Option<u64>,
-    pub flags: Marks,
-    pub metadata: Bytes,
-    /// Seqs that the user hid, and the version and time of that.
-    pub hidden: BTreeMap<u64, (u64, u64)>,
-    pub role: u8,
-    pub data: Bytes,
-    pub silenced_until: u64,
-    pub silenced_version: u64,
-    pub left_version: u64,
-    /// Of the newest change of the row itself.
-    pub version: u64,
-    /// Of the newest mark that the other one of a direct timeline is told.
-    pub receipts_version: u64,
-    /// Of the newest joining, or of what brought the session about.
-    pub joined_version: u64,
-    pub joined_time: u64,
-}
-
-impl Row {
-    fn new() -> Row {
-        Row {
-            presence: Presence::Member,
-            read: 0,
-            read_max: 0,
-            delivered_max: 0,
-            floor: 0,
-            clear_point: 0,
-            joined_at: 0,
-            ceiling: None,
-            removed: None,
-            flags: Marks::default(),
-            metadata: Bytes::default(),
-            hidden: BTreeMap::new(),
-            role: 0,
-            data: Bytes::default(),
-            silenced_until: 0,
-            silenced_version: 0,
-            left_version: 0,
-            version: 0,
-            receipts_version: 0,
-            joined_version: 0,
-            joined_time: 0,
-        }
-    }
-
-    pub fn is_member(&self) -> bool {
-        self.presence == Presence::Member
-    }
-
-    /// The last seq this user may see, when the timeline has `last`.
-    pub fn end(&self, last: u64) -> u64 {
-        self.ceiling.map_or(last, |ceiling| ceiling.min(last))
-    }
-
-    /// Nothing at or below it is shown.
-    pub fn floor(&self, line: &Line) -> u64 {
-        self.floor.max(line.trim())
-    }
-
-    pub fn mark(&self, line: &Line) -> u64 {
-        self.read.max(self.floor(line))
-    }
-
-    /// Whether the session was removed and nothing brought it back.
-    pub fn is_removed(&self, line: &Line) -> bool {
-        let end = self.end(line.last());
-        let counts_since = |removed: u64| {
-            line.messages.iter().any(|message| message.letter.counts && removed < message.seq && message.seq <= end)
-        };
-        self.removed.is_some_and(|removed| !counts_since(removed))
-    }
-}
-
 #[derive(Clone, Debug)]
 pub struct State {
     /// Commit times by version, the first at 0.
@@ -187,6 +93,8 @@ pub struct State {
     rows: BTreeMap<(UserId, Timeline), Row>,
     /// Who exists, and since which version.
     pub users: BTreeMap<UserId, u64>,
+    /// Those who were removed, and by which version.
+    pub ended: BTreeMap<UserId, u64>,
     /// By short numbers of kind and name: the id, and the version that gave it.
     pub names: BTreeMap<(u8, u8), (u64, u64)>,
     /// How many ids were ever given, by kind.
@@ -203,6 +111,7 @@ impl State {
             lines: BTreeMap::new(),
             rows: BTreeMap::new(),
             users: BTreeMap::new(),
+            ended: BTreeMap::new(),
             names: BTreeMap::new(),
             allotted: BTreeMap::new(),
             rules: RULES,
@@ -347,28 +256,35 @@ impl State {
             What::Read { user, timeline, upto } => {
                 let row = self.changing(*user, *timeline, version);
                 row.flags.marked_unread = false;
+                row.made.flags = version;
                 if *upto > row.read {
                     row.read = *upto;
+                    row.made.read = version;
                     let before = (row.read_max, row.delivered_max);
                     row.read_max = row.read_max.max(*upto);
                     row.delivered_max = row.delivered_max.max(row.read_max);
+                    row.made.delivered = version;
                     if (row.read_max, row.delivered_max) != before {
                         row.receipts_version = version;
                     }
                 }
             }
             What::MarkedBack { user, timeline, read } => {
-                self.changing(*user, *timeline, version).read = *read;
+                let row = self.changing(*user, *timeline, version);
+                row.read = *read;
+                row.made.read = version;
             }
             What::Delivered { user, timeline, upto } => {
                 let row = self.changing(*user, *timeline, version);
                 row.delivered_max = *upto;
+                row.made.delivered = version;
                 row.receipts_version = version;
             }
             What::Cleared { user, timeline, upto } => {
                 let row = self.changing(*user, *timeline, version);
                 row.floor = *upto;
                 row.clear_point = *upto;
+                row.made.floor = version;
             }
             What::Removed { user, timeline, upto } => {
                 let row = self.changing(*user, *timeline, version);
@@ -377,14 +293,19 @@ impl State {
                 row.removed = Some(*upto);
                 row.flags = Marks { muted: row.flags.muted, ..Marks::default() };
                 row.metadata = Bytes::default();
+                row.made = Made { floor: version, flags: version, metadata: version, ..row.made };
             }
             What::Flagged { user, timeline, flags } => {
                 self.open(*user, *timeline, version, time);
-                self.changing(*user, *timeline, version).flags = *flags;
+                let row = self.changing(*user, *timeline, version);
+                row.flags = *flags;
+                row.made.flags = version;
             }
             What::Noted { user, timeline, metadata } => {
                 self.open(*user, *timeline, version, time);
-                self.changing(*user, *timeline, version).metadata = metadata.clone();
+                let row = self.changing(*user, *timeline, version);
+                row.metadata = metadata.clone();
+                row.made.metadata = version;
             }
             What::Created { group, settings } => self.create(*group, *settings, version),
             What::Set { group, settings } => {
@@ -412,10 +333,14 @@ impl State {
                 row.left_version = version;
             }
             What::Role { group, user, role } => {
-                self.changing(*user, Timeline::Group(*group), version).role = *role;
+                let row = self.changing(*user, Timeline::Group(*group), version);
+                row.role = *role;
+                row.made.role = version;
             }
             What::MemberData { group, user, data } => {
-                self.changing(*user, Timeline::Group(*group), version).data = data.clone();
+                let row = self.changing(*user, Timeline::Group(*group), version);
+                row.data = data.clone();
+                row.made.data = version;
             }
             What::Silenced { group, user, until } => {
                 let row = self.changing(*user, Timeline::Group(*group), version);
@@ -426,6 +351,7 @@ impl State {
             What::Dropped { user, timeline } => self.drop_session(*user, *timeline, version),
             What::Ended { user } => {
                 self.users.remove(user);
+                self.ended.insert(*user, version);
                 self.names.retain(|(kind, _), (id, _)| *kind != 0 || *id != user.0);
             }
             What::Named { kind, name, id } => {
@@ -511,6 +437,7 @@ impl State {
             row.read_max = row.read_max.max(seq);
             row.delivered_max = row.delivered_max.max(seq);
             row.flags.marked_unread = false;
+            row.made = Made { read: version, delivered: version, flags: version, ..row.made };
         }
     }
 
@@ -537,6 +464,7 @@ impl State {
         let line = self.lines.entry(Timeline::Group(group)).or_default();
         line.group.get_or_insert(Group {
             settings,
+            created: version,
             settings_version: version,
             metadata: Bytes::default(),
             metadata_version: 0,
@@ -560,6 +488,7 @@ impl State {
             removed: None,
             role: 0,
             data: Bytes::default(),
+            made: Made { read: version, floor: version, role: version, data: version, ..before.made },
             version,
             joined_version: version,
             joined_time: time,
@@ -584,6 +513,7 @@ impl State {
             receipts_version: before.receipts_version,
             silenced_until: before.silenced_until,
             silenced_version: before.silenced_version,
+            made: Made { floor: version, read: version, ..Made::default() },
             version,
             ..Row::new()
         };

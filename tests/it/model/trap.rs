@@ -300,6 +300,7 @@ pub const TRAPS: &[&str] = &[
     "horizon: leaves the since of amendments alone",
     "horizon: rises",
     "horizon: stays",
+    "ticket: an answer without a change waits for what it rests on",
     "ticket: buffered call not seen in a sync store",
     "ticket: waited out of order",
     "crash: loses nothing, no new epoch",

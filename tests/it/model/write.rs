@@ -12,6 +12,7 @@ use super::answer::{Admitted, Bytes, Plain, Written, plain, plain_effect};
 use super::change::{Letter, Settings};
 use super::judge::{Decision, Judge, Said, is_nameless};
 use super::op::{How, Write};
+use super::row::Row;
 use super::run::{Checked, Run, same};
 use super::word::{At, Flagging, KINDS, NAMES, Point, Post, Rules, To, With, group, mentions, user};
 
@@ -23,6 +24,7 @@ pub struct Kept {
     pub level: Durability,
     pub rests_on: u64,
     pub changed: bool,
+    pub label: String,
     pub check: Box<dyn FnOnce() -> Checked>,
 }
 
@@ -68,7 +70,11 @@ impl Run<'_> {
             let row = |view: &super::state::State| timeline(view).and_then(|it| view.row(user(by), it));
             let last = |view: &super::state::State| timeline(view).map(|it| view.last_seq(it));
             let needs_end = matches!(write, Write::UnreadFrom { .. } | Write::Hide { .. });
-            is_open |= row(seen) != row(sequenced) || (needs_end && last(seen) != last(sequenced));
+            // Where the session begins and ends is looked up in what is published; what it holds is not.
+            let bounds = |row: Option<Row>| row.map(|row| (row.presence, row.ceiling, row.joined_version));
+            let is_implied = matches!(timeline(sequenced), Some(Timeline::Broadcast(_)));
+            is_open |= bounds(row(seen)) != bounds(row(sequenced)) || (is_implied && row(seen) != row(sequenced));
+            is_open |= needs_end && last(seen) != last(sequenced);
             is_open |= timeline(seen).and_then(|it| seen.line(it).dissolved())
                 != timeline(sequenced).and_then(|it| sequenced.line(it).dissolved());
         }
@@ -356,8 +362,8 @@ impl Keeper<'_> {
     }
 
     fn kept(self, check: impl FnOnce() -> Checked + 'static) -> Kept {
-        let Keeper { level, decision, .. } = self;
-        Kept { level, rests_on: decision.rests_on, changed: decision.changes(), check: Box::new(check) }
+        let Keeper { level, decision, label } = self;
+        Kept { level, rests_on: decision.rests_on, changed: decision.changes(), label, check: Box::new(check) }
     }
 }
 

@@ -24,7 +24,7 @@ fn a_removal_that_was_cut_off_is_called_again() {
         let before = scene.storage.operations();
         let start = scene.store.version();
         let whole = scene.store.remove_user(BOB, recall_all).unwrap();
-        assert_eq!(whole.sessions, 46);
+        assert_eq!(whole.sessions, 47);
         assert_eq!(whole.recalled, if recall_all { 51 } else { 0 });
         let (end, digest) = (scene.store.version(), scene.store.state_digest().unwrap());
         let mut cut = 0;
