@@ -64,7 +64,10 @@ fn modules() -> BTreeMap<Vec<String>, Module> {
         if path.last().is_some_and(|last| last == "mod" || last == "lib") {
             path.pop();
         }
-        modules.insert(path, module(&read(&file)));
+        // Tests beside a module too long for them are no module of the story.
+        if path.last().is_none_or(|last| last != "tests") {
+            modules.insert(path, module(&read(&file)));
+        }
     }
     modules
 }
