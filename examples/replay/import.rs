@@ -1,12 +1,13 @@
 //! Turns a chat log into steps: rooms are groups, senders are users, the clock is the log's.
 //! Owns: ids by first appearance, who is in which room, batches, and who reads when.
-//! May touch: `log`, `steps`. Never: asks the store anything; the steps depend on the log alone.
+//! May touch: `log`, `steps`, `afterthoughts`. Never: asks the store anything; the steps depend on the log alone.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 use restante::{ClientId, GroupId, GroupSettings, Peer, Seq, Timeline, Timestamp, UserId};
 
+use crate::afterthoughts::{Afterthoughts, housekeeping};
 use crate::log::{Line, Log};
 use crate::steps::{Action, Names, Post, Random, Result, Scene, Script, Step, last_scene};
 
@@ -16,8 +17,16 @@ const BATCH_MESSAGES: usize = 64;
 const BATCHES_PER_RETRY: u64 = 50;
 /// Every so many batches the first and the second device sync.
 const BATCHES_PER_SYNC: [u64; 2] = [40, 997];
+/// Every so many batches one device of the others syncs.
+const BATCHES_PER_OTHER_SYNC: u64 = 23;
+/// Every so many batches the store is maintained; between some of them years go by.
+const BATCHES_PER_MAINTENANCE: u64 = 61;
 /// The first sender has the two devices; the last scene plays in the first room.
-const SCENE: Scene = Scene { user: UserId(1), peer: Peer::Group(GroupId(1)) };
+const SCENE: Scene = Scene {
+    user: UserId(1),
+    peer: Peer::Group(GroupId(1)),
+    others: &[UserId(2), UserId(3), UserId(5), UserId(8), UserId(13), UserId(21)],
+};
 
 /// The steps of a log.
 pub struct Import {
@@ -31,6 +40,7 @@ pub struct Import {
     batch_count: u64,
     line_count: u128,
     random: Random,
+    afterthoughts: Afterthoughts,
     queue: VecDeque<Step>,
     ended: bool,
 }
@@ -56,6 +66,7 @@ impl Import {
             batch_count: 0,
             line_count: 0,
             random: Random::new(1),
+            afterthoughts: Afterthoughts::default(),
             queue: VecDeque::new(),
             ended: false,
         })
@@ -77,15 +88,9 @@ impl Import {
                 room
             }
         };
-        let sender = match self.users.get(&line.sender) {
-            Some(user) => *user,
-            None => {
-                let user = UserId(self.users.len() as u64 + 1);
-                self.users.insert(line.sender.clone(), user);
-                self.names.users.push(line.sender);
-                user
-            }
-        };
+        let sender = self.user(line.sender);
+        // Some are called who have not spoken yet: ids they have, but they exist only once they join.
+        let mentions: Vec<UserId> = line.mentions.into_iter().map(|name| self.user(name)).collect();
         if !self.room_states[room].is_member.contains(&sender) {
             self.send();
             self.time = self.time.max(line.time);
@@ -96,18 +101,33 @@ impl Import {
         self.time = self.time.max(line.time);
         self.line_count += 1;
         self.room_states[room].last += 1;
-        self.batch.push(Post {
+        let post = Post {
             timeline: Timeline::Group(group_of(room)),
             sender,
             body: line.text.into_bytes(),
             kind: 0,
             counts: true,
+            mentions,
+            alerts: 0,
             client_id: ClientId(self.line_count),
             timestamp: Some(Timestamp(line.time)),
-        });
+        };
+        let seq = Seq(self.room_states[room].last);
+        self.afterthoughts.think(&mut self.random, &post, seq, self.time);
+        self.batch.push(post);
         if self.batch.len() == BATCH_MESSAGES {
             self.send();
         }
+    }
+
+    fn user(&mut self, name: String) -> UserId {
+        if let Some(user) = self.users.get(&name) {
+            return *user;
+        }
+        let user = UserId(self.users.len() as u64 + 1);
+        self.users.insert(name.clone(), user);
+        self.names.users.push(name);
+        user
     }
 
     /// The store's clock shows the time of the batch's last message; each message brings its own.
@@ -123,6 +143,18 @@ impl Import {
             self.push(Action::SendBatch(batch));
         }
         self.read_some(group);
+        // What was said is in the store now, so it can be taken back.
+        while let Some(action) = self.afterthoughts.due(self.time) {
+            self.push(action);
+        }
+        let (batch, others) = (self.batch_count, SCENE.others.len() as u64);
+        if batch.is_multiple_of(BATCHES_PER_OTHER_SYNC) {
+            let device = 2 + (batch / BATCHES_PER_OTHER_SYNC % others) as usize;
+            self.push(Action::Sync { device });
+        }
+        if batch.is_multiple_of(BATCHES_PER_MAINTENANCE) {
+            self.push(Action::Maintain);
+        }
         for (device, batches) in BATCHES_PER_SYNC.into_iter().enumerate() {
             if self.batch_count.is_multiple_of(batches) {
                 self.push(Action::Sync { device });
@@ -141,6 +173,7 @@ impl Import {
             };
             let back = if self.random.once_in(3) { 0 } else { self.random.below(room.last.min(500)) };
             actions.push(Action::Read { user, peer, upto: Seq(room.last - back) });
+            actions.extend(housekeeping(&mut self.random, user, peer, room.last));
         }
         if self.random.once_in(20)
             && let Some(user) = self.random.pick(&room.members).copied()

@@ -24,6 +24,8 @@ pub struct Line {
     pub room: String,
     pub sender: String,
     pub text: String,
+    /// Whom it addresses.
+    pub mentions: Vec<String>,
 }
 
 /// The messages of a log, in its order. Ends after the first error.
@@ -105,7 +107,7 @@ impl Iterator for Log {
 /// Reads one line, without its line end.
 pub fn parse(line: &str) -> Result<Line, String> {
     let fields: Vec<&str> = line.split('\t').collect();
-    let [time, room, sender, text, _mentions] = fields[..] else {
+    let [time, room, sender, text, mentions] = fields[..] else {
         return Err(format!("want 5 fields between tabs, got {}", fields.len()));
     };
     if time.is_empty() || !time.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -122,7 +124,8 @@ pub fn parse(line: &str) -> Result<Line, String> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(format!("text is too long: limit={TEXT_BYTES_MAX} got={}", text.len()));
     }
-    Ok(Line { time, room, sender, text })
+    let mentions = mentions.split(',').filter(|name| !name.is_empty()).map(unescape).collect::<Result<_, _>>()?;
+    Ok(Line { time, room, sender, text, mentions })
 }
 
 /// Turns `\\`, `\t`, `\n`, `\r` back into the characters they stand for.
@@ -191,7 +194,9 @@ mod tests {
         let line = parse("1100521081856691\t#town\t|ann|\tusual, quite stable  :)\tbob,cid").unwrap();
         assert_eq!(line.time, 1_100_521_081_856_691);
         assert_eq!((&*line.room, &*line.sender, &*line.text), ("#town", "|ann|", "usual, quite stable  :)"));
-        assert_eq!(parse("1\tr\ts\t\t").unwrap().text, "", "a text may be empty");
+        assert_eq!(line.mentions, ["bob", "cid"]);
+        let line = parse("1\tr\ts\t\t").unwrap();
+        assert_eq!((&*line.text, line.mentions.len()), ("", 0), "text and mentions may be empty");
     }
 
     #[test]
@@ -217,6 +222,7 @@ mod tests {
             ("1\t\ts\ttext\t", "room and sender must not be empty"),
             ("1\tr\t\ttext\t", "room and sender must not be empty"),
             ("1\tr\ts\tte\\xt\t", "unknown escape: want=\\\\, \\t, \\n or \\r got=\\x"),
+            ("1\tr\ts\ttext\tbob,\\a", "unknown escape: want=\\\\, \\t, \\n or \\r got=\\a"),
             ("1\tr\ts\ttext\\\t", "escape is cut off at the end of the field"),
         ] {
             assert_eq!(parse(line).unwrap_err(), message, "{line:?}");

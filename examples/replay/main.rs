@@ -5,6 +5,7 @@
 //! A chat is a script (`town` or `import`): steps, each a pure function of the input. `run` takes them
 //! to the store and to the `recount`; `report` prints what a phone would show; `check` compares.
 
+mod afterthoughts;
 mod check;
 mod devices;
 mod import;
@@ -115,7 +116,9 @@ fn script(options: &Options) -> Result<(Box<dyn Script>, u64)> {
 }
 
 fn open(path: &Path, options: &Options, clock: &Arc<ManualClock>) -> Result<Store> {
+    // The script says when the store is maintained, so that every run makes the same changes.
     let store_options = restante::Options::default().durability(options.durability).clock(clock.clone());
+    let store_options = store_options.maintain(false);
     Ok(Store::open(path, store_options)?)
 }
 

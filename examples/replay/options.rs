@@ -9,8 +9,9 @@ use restante::{Durability, limits};
 pub const USAGE: &str = "\
 usage: cargo run --release --example replay -- [FILE] [options]
 
-Plays a chat through a store, shows what a phone would show, reopens the store, and checks every
-unread figure against a recount of its own. Without FILE it plays a small town's thirty days;
+Plays a chat through a store, with recalls, edits, mentions, hidden messages and several devices;
+shows what a phone would show, reopens the store, and checks every unread figure, goto and mention
+badge, every message and some receipts against a recount of its own. Without FILE it plays a small town's thirty days;
 FILE is a chat log: time, room, sender, text, mentions between tabs (.tsv, or .tsv.zst).
 
   --store DIR                  where the store goes, and stays; default: a temporary directory

@@ -40,26 +40,38 @@ pub fn totals(run: &Run) {
         run.in_store.as_secs_f64(),
     );
     println!(
-        "{} batches, {} duplicates told apart, {} refused, {} marks moved, {} joins, {} leaves, {} times nothing to do",
+        "{} batches, {} duplicates told apart, {} mentions, {} from sources; {} recalled, {} edited, {} times hidden",
         grouped(tally.batches),
         grouped(tally.duplicates),
-        grouped(tally.refused),
+        grouped(tally.mentions),
+        grouped(tally.from_sources),
+        grouped(tally.recalls),
+        grouped(tally.edits),
+        grouped(tally.hides),
+    );
+    println!(
+        "{} marks moved, {} flags set, {} sessions cleared, {} removed, {} joins, {} leaves",
         grouped(tally.marks),
+        grouped(tally.flags),
+        grouped(tally.cleared),
+        grouped(tally.removed),
         grouped(tally.joins),
         grouped(tally.leaves),
-        grouped(tally.unchanged),
     );
+    println!("{} times refused, {} times nothing to do", grouped(tally.refused), grouped(tally.unchanged));
 }
 
-/// How the second device learns that the first one has read.
+/// What devices did that only ask for changes, and how the second one of a user learns that the first has read.
 pub fn devices(run: &Run, scene: Scene, names: &Names) {
-    println!("\ntwo devices of {}, in {}:", names.user(scene.user), names.peer(scene.peer));
+    println!("\ndevices, and the two of {} in {}:", names.user(scene.user), names.peer(scene.peer));
     for device in &run.devices.devices {
         println!(
-            "  {:8}{} syncs, {} entries, {} resets, {} sessions",
+            "  {:8}{:16}{:>5} syncs, {} entries, {} amendments, {} resets, {} sessions",
             device.name,
+            cut(&names.user(device.user), 15),
             grouped(device.sync_count),
             grouped(device.entry_count),
+            grouped(device.amendment_count),
             device.reset_count,
             device.shown.len()
         );
@@ -79,8 +91,17 @@ pub fn phone(store: &Store, recount: &Recount, names: &Names) -> Result<()> {
         return Ok(());
     };
     let totals = store.total_unread(user)?;
-    println!("\nthe phone of {}, {} unread in all:", names.user(user), grouped(totals.unread));
+    println!(
+        "\nthe phone of {}, {} unread in all, {} in muted sessions, {} sessions marked unread:",
+        names.user(user),
+        grouped(totals.unread),
+        grouped(totals.muted_unread),
+        grouped(totals.marked_unread)
+    );
     let recent = store.recent(user, None, &ListQuery::new().limit(LIST_ENTRIES))?;
+    for entry in &recent.pinned {
+        println!("* {}", list_line(entry, names));
+    }
     for entry in &recent.entries {
         println!("  {}", list_line(entry, names));
     }
@@ -116,19 +137,28 @@ fn list_line(entry: &Entry, names: &Names) -> String {
     let badge = if entry.unread == 0 { String::new() } else { grouped(entry.unread) };
     let name = cut(&names.peer(entry.peer), 18);
     let latest = entry.latest.first().map_or(String::new(), |message| match entry.peer {
-        Peer::User(_) => text_of(message),
-        _ => format!("{}: {}", names.user(message.sender), text_of(message)),
+        Peer::Group(_) => format!("{}: {}", names.user(message.sender), text_of(message)),
+        _ => text_of(message),
     });
     let left = if entry.state == SessionState::Left { "(left) " } else { "" };
-    format!("{badge:>7}  {name:18}  {}  {left}{}", when(entry.activity), cut(&latest, LINE_CHARACTERS))
+    let mentions = match &entry.mentions {
+        mentions if mentions.count == 0 => String::new(),
+        mentions => format!("@{}{}", mentions.count, if mentions.saturated { "+" } else { "" }),
+    };
+    let time = when(entry.activity);
+    format!("{badge:>7} {mentions:5}  {name:18}  {time}  {left}{}", cut(&latest, LINE_CHARACTERS))
 }
 
 fn message_line(message: &Message, names: &Names) -> String {
-    let text = format!("{}: {}", names.user(message.sender), text_of(message));
+    let sender = if message.sender.is_none() { String::new() } else { names.user(message.sender) + ": " };
+    let text = sender + &text_of(message);
     format!("{:>7}  {}  {}", message.seq.get(), when(message.timestamp), cut(&text, LINE_CHARACTERS))
 }
 
 fn text_of(message: &Message) -> String {
+    if message.recalled.is_some() {
+        return "(recalled)".into();
+    }
     String::from_utf8_lossy(&message.body).into_owned()
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use restante::{Appended, Effect, Error, ManualClock, Outcome, Store, Ticket};
+use restante::{Appended, Effect, Error, ManualClock, Outcome, Store, Ticket, Version};
 
 use crate::devices::Devices;
 use crate::progress::Progress;
@@ -33,7 +33,15 @@ pub struct Tally {
     pub batches: u64,
     pub duplicates: u64,
     pub refused: u64,
+    pub recalls: u64,
+    pub edits: u64,
+    pub hides: u64,
     pub marks: u64,
+    pub flags: u64,
+    pub cleared: u64,
+    pub removed: u64,
+    pub mentions: u64,
+    pub from_sources: u64,
     pub joins: u64,
     pub leaves: u64,
     pub unchanged: u64,
@@ -104,6 +112,17 @@ impl Runner<'_> {
     }
 
     fn take(&mut self, number: u64, step: &Step, expected: Expected) -> Result<()> {
+        let posts = match &step.action {
+            Action::Send(post) => std::slice::from_ref(post),
+            Action::SendBatch(posts) => posts,
+            _ => &[],
+        };
+        if let Expected::Written(written) = &expected {
+            for (post, _) in posts.iter().zip(written).filter(|(_, written)| !written.duplicate) {
+                self.tally.mentions += post.mentions.len() as u64;
+                self.tally.from_sources += u64::from(post.sender.is_none());
+            }
+        }
         if let Action::Send(post) = &step.action {
             return self.send(number, post, expected);
         }
@@ -126,6 +145,23 @@ impl Runner<'_> {
                 let drafts: Vec<_> = posts.iter().map(Post::draft).collect();
                 self.store.append_batch(&drafts).wait().map(expected_written)
             }
+            Action::Recall { by, timeline, seq } => self.store.recall(*by, *timeline, *seq).wait().map(expected_effect),
+            Action::Edit { by, timeline, seq, body } => {
+                self.store.edit(*by, *timeline, *seq, body).wait().map(expected_effect)
+            }
+            Action::Hide { user, peer, seqs } => self.store.hide(*user, *peer, seqs).wait().map(expected_effect),
+            Action::Delivered { user, peer, upto } => {
+                self.store.mark_delivered(*user, *peer, *upto).wait().map(expected_effect)
+            }
+            Action::Clear { user, peer, upto } => self.store.clear(*user, *peer, *upto).wait().map(expected_effect),
+            Action::Remove { user, peer } => self.store.remove_session(*user, *peer).wait().map(expected_effect),
+            Action::Flag { user, peer, flags } => {
+                self.store.set_flags(*user, *peer, flags.change()).wait().map(expected_effect)
+            }
+            Action::Maintain => self.store.maintain(step.time).wait().map(|maintained| Expected::Maintained {
+                horizon: maintained.horizon,
+                version: version_of(maintained.effect),
+            }),
             Action::Read { user, peer, upto } => self.store.mark_read(*user, *peer, *upto).wait().map(expected_effect),
             Action::UnreadFrom { user, peer, seq } => {
                 self.store.mark_unread_from(*user, *peer, *seq).wait().map(expected_effect)
@@ -183,29 +219,46 @@ impl Runner<'_> {
                     self.progress.advance(messages, last.version);
                 }
             }
-            Expected::Effect(None) => self.tally.unchanged += 1,
+            Expected::Effect(None) | Expected::Maintained { version: None, .. } => self.tally.unchanged += 1,
             Expected::Refused(_) => self.tally.refused += 1,
-            Expected::Effect(Some(_)) | Expected::Joined { .. } | Expected::Nothing => {}
+            Expected::Effect(_) | Expected::Joined { .. } | Expected::Maintained { .. } | Expected::Nothing => {}
         }
         Ok(())
     }
 
     fn count(&mut self, action: &Action, expected: &Expected) {
-        match (action, expected) {
-            (Action::SendBatch(_), _) => self.tally.batches += 1,
-            (Action::Read { .. } | Action::UnreadFrom { .. }, Expected::Effect(Some(_))) => self.tally.marks += 1,
-            (Action::Join { .. }, Expected::Effect(Some(_))) => self.tally.joins += 1,
-            (Action::Leave { .. }, Expected::Effect(Some(_))) => self.tally.leaves += 1,
-            (_, Expected::Joined { joined, .. }) => self.tally.joins += *joined as u64,
-            _ => {}
-        }
+        let tally = &mut self.tally;
+        let counter = match (action, expected) {
+            (Action::SendBatch(_), _) => &mut tally.batches,
+            (_, Expected::Joined { joined, .. }) => {
+                tally.joins += *joined as u64;
+                return;
+            }
+            (Action::Read { .. } | Action::UnreadFrom { .. } | Action::Delivered { .. }, Expected::Effect(Some(_))) => {
+                &mut tally.marks
+            }
+            (Action::Recall { .. }, Expected::Effect(Some(_))) => &mut tally.recalls,
+            (Action::Edit { .. }, Expected::Effect(Some(_))) => &mut tally.edits,
+            (Action::Hide { .. }, Expected::Effect(Some(_))) => &mut tally.hides,
+            (Action::Clear { .. }, Expected::Effect(Some(_))) => &mut tally.cleared,
+            (Action::Remove { .. }, Expected::Effect(Some(_))) => &mut tally.removed,
+            (Action::Flag { .. }, Expected::Effect(Some(_))) => &mut tally.flags,
+            (Action::Join { .. }, Expected::Effect(Some(_))) => &mut tally.joins,
+            (Action::Leave { .. }, Expected::Effect(Some(_))) => &mut tally.leaves,
+            _ => return,
+        };
+        *counter += 1;
     }
 }
 
 fn expected_effect(effect: Effect) -> Expected {
+    Expected::Effect(version_of(effect))
+}
+
+fn version_of(effect: Effect) -> Option<Version> {
     match effect {
-        Effect::Changed(version) => Expected::Effect(Some(version)),
-        Effect::Unchanged => Expected::Effect(None),
+        Effect::Changed(version) => Some(version),
+        Effect::Unchanged => None,
     }
 }
 

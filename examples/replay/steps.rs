@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use restante::{ClientId, Draft, GroupId, GroupSettings, Peer, Seq, Timeline, Timestamp, UserId};
+use restante::{ClientId, Draft, FlagChange, GroupId, GroupSettings, Peer, Seq, Source, Timeline, Timestamp, UserId};
 
 /// What goes wrong in a replay, told to the person who started it.
 pub type Failure = Box<dyn std::error::Error>;
@@ -20,25 +20,104 @@ pub struct Step {
 
 /// What happens: the store's own calls, and a device asking what has changed, which changes nothing.
 pub enum Action {
-    CreateGroup { group: GroupId, settings: GroupSettings },
-    Join { group: GroupId, user: UserId },
-    JoinMany { group: GroupId, users: Vec<UserId> },
-    Leave { group: GroupId, user: UserId },
+    CreateGroup {
+        group: GroupId,
+        settings: GroupSettings,
+    },
+    Join {
+        group: GroupId,
+        user: UserId,
+    },
+    JoinMany {
+        group: GroupId,
+        users: Vec<UserId>,
+    },
+    Leave {
+        group: GroupId,
+        user: UserId,
+    },
     Send(Post),
     SendBatch(Vec<Post>),
-    Read { user: UserId, peer: Peer, upto: Seq },
-    UnreadFrom { user: UserId, peer: Peer, seq: Seq },
-    Sync { device: usize },
+    Recall {
+        by: UserId,
+        timeline: Timeline,
+        seq: Seq,
+    },
+    Edit {
+        by: UserId,
+        timeline: Timeline,
+        seq: Seq,
+        body: Vec<u8>,
+    },
+    Hide {
+        user: UserId,
+        peer: Peer,
+        seqs: Vec<Seq>,
+    },
+    Read {
+        user: UserId,
+        peer: Peer,
+        upto: Seq,
+    },
+    UnreadFrom {
+        user: UserId,
+        peer: Peer,
+        seq: Seq,
+    },
+    Delivered {
+        user: UserId,
+        peer: Peer,
+        upto: Seq,
+    },
+    Clear {
+        user: UserId,
+        peer: Peer,
+        upto: Seq,
+    },
+    Remove {
+        user: UserId,
+        peer: Peer,
+    },
+    Flag {
+        user: UserId,
+        peer: Peer,
+        flags: Flags,
+    },
+    /// What a store does once a minute if it is let.
+    Maintain,
+    Sync {
+        device: usize,
+    },
+}
+
+/// The flags a user sets; what is `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Flags {
+    pub pinned: Option<bool>,
+    pub muted: Option<bool>,
+    pub marked_unread: Option<bool>,
+}
+
+impl Flags {
+    pub fn change(self) -> FlagChange {
+        let change = FlagChange::new();
+        let change = self.pinned.map_or(change, |pinned| change.pinned(pinned));
+        let change = self.muted.map_or(change, |muted| change.muted(muted));
+        self.marked_unread.map_or(change, |marked| change.marked_unread(marked))
+    }
 }
 
 /// A message as its sender has it, kept whole so that it can be sent again.
 #[derive(Clone)]
 pub struct Post {
     pub timeline: Timeline,
+    /// None if a source sends.
     pub sender: UserId,
     pub body: Vec<u8>,
     pub kind: u16,
     pub counts: bool,
+    pub mentions: Vec<UserId>,
+    pub alerts: u8,
     pub client_id: ClientId,
     /// The time it bears, for imports; otherwise the store stamps it.
     pub timestamp: Option<Timestamp>,
@@ -49,6 +128,8 @@ impl Post {
         let draft = Draft::new(self.timeline, self.sender, &self.body)
             .kind(self.kind)
             .counts(self.counts)
+            .mentions(&self.mentions)
+            .alerts(self.alerts)
             .client_id(self.client_id);
         match self.timestamp {
             Some(timestamp) => draft.timestamp(timestamp),
@@ -66,25 +147,36 @@ impl fmt::Display for Action {
             Action::Leave { group, user } => write!(f, "{user} leaves {group}"),
             Action::Send(post) => write!(f, "{} sends {} to {}", post.sender, post.client_id, post.timeline),
             Action::SendBatch(posts) => write!(f, "a batch of {} messages", posts.len()),
+            Action::Recall { by, timeline, seq } => write!(f, "{by} recalls {seq} of {timeline}"),
+            Action::Edit { by, timeline, seq, .. } => write!(f, "{by} edits {seq} of {timeline}"),
+            Action::Hide { user, peer, seqs } => write!(f, "{user} hides {seqs:?} of {peer}"),
             Action::Read { user, peer, upto } => write!(f, "{user} reads {peer} up to {upto}"),
             Action::UnreadFrom { user, peer, seq } => write!(f, "{user} marks {peer} unread from {seq}"),
+            Action::Delivered { user, peer, upto } => write!(f, "{user} has received {peer} up to {upto}"),
+            Action::Clear { user, peer, upto } => write!(f, "{user} clears {peer} up to {upto}"),
+            Action::Remove { user, peer } => write!(f, "{user} removes {peer}"),
+            Action::Flag { user, peer, flags } => write!(f, "{user} sets {flags:?} on {peer}"),
+            Action::Maintain => write!(f, "maintenance"),
             Action::Sync { device } => write!(f, "device {device} syncs"),
         }
     }
 }
 
-/// The two devices of one user, and the session in which the last scene of a script plays.
+/// Who has devices that ask what has changed, and the session in which the last scene of a script plays.
 #[derive(Clone, Copy)]
 pub struct Scene {
+    /// Has two devices, numbers 0 and 1.
     pub user: UserId,
     pub peer: Peer,
+    /// Each has one, numbers 2 and on.
+    pub others: &'static [UserId],
 }
 
 /// Where steps come from: the town or a log.
 pub trait Script: Iterator<Item = Result<Step>> {
     /// What people and rooms are called; those that have appeared so far.
     fn names(&self) -> &Names;
-    /// Whom the two devices belong to.
+    /// Whom the devices belong to.
     fn scene(&self) -> Scene;
 }
 
@@ -97,11 +189,12 @@ pub fn last_scene(time: Timestamp, scene: Scene, upto: Seq) -> impl Iterator<Ite
     minutes.zip([sync(0), sync(1), read, sync(0), sync(1)]).map(|(time, action)| Step { time, action })
 }
 
-/// What ids are called. The store keeps no names yet, so the replay does: id n is the n-th name.
+/// What ids are called: id n is the n-th name. A directory of the store would allot ids of its own.
 #[derive(Default)]
 pub struct Names {
     pub users: Vec<String>,
     pub groups: Vec<String>,
+    pub sources: Vec<(Source, String)>,
 }
 
 impl Names {
@@ -113,7 +206,7 @@ impl Names {
         let name = match peer {
             Peer::User(user) => self.named(&self.users, user.get()),
             Peer::Group(group) => self.named(&self.groups, group.get()),
-            _ => None,
+            peer => self.sources.iter().find(|(source, _)| Peer::from(*source) == peer).map(|(_, name)| name.clone()),
         };
         name.unwrap_or_else(|| peer.to_string())
     }

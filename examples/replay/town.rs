@@ -1,12 +1,16 @@
 //! A small town that chats for thirty days: the script used when no log is given.
-//! Owns: who lives there, who talks, reads, joins, leaves and sends twice, and when.
-//! May touch: `steps`, `words`. Never: asks the store anything; the plan decides every step.
+//! Owns: who lives there, who talks, reads, joins, leaves and sends twice, and when; what the town hall
+//! announces and the library asks back.
+//! May touch: `steps`, `words`, `afterthoughts`. Never: asks the store anything; the plan decides every step.
 
 use std::collections::{HashSet, VecDeque};
 
-use restante::{ClientId, GroupId, GroupSettings, Peer, Seq, Timeline, Timestamp, UserId};
+use restante::{
+    BusinessId, ClientId, GroupId, GroupSettings, Peer, Seq, Source, SystemId, Timeline, Timestamp, UserId,
+};
 
-use crate::steps::{Action, Names, Post, Random, Result, Scene, Script, Step, last_scene};
+use crate::afterthoughts::{Afterthoughts, housekeeping};
+use crate::steps::{Action, Flags, Names, Post, Random, Result, Scene, Script, Step, last_scene};
 use crate::words;
 
 /// When the town starts to chat: 2024-03-01 00:00 UTC, a Friday.
@@ -24,8 +28,27 @@ const KIND_NOTICE: u16 = 1;
 const DRAWER: u64 = 9 * 24 * HOUR;
 /// How often the two devices sync.
 const SYNC_EVERY: [u64; 2] = [2 * HOUR, 23 * HOUR];
-/// The two devices are Ada's, and the last scene plays among the bakers.
-const SCENE: Scene = Scene { user: UserId(1), peer: Peer::Group(GroupId(1)) };
+/// How often one device of the others syncs.
+const OTHER_SYNC_EVERY: u64 = 5 * HOUR;
+/// Two devices are Ada's, and the last scene plays among the bakers.
+const SCENE: Scene = Scene {
+    user: UserId(1),
+    peer: Peer::Group(GroupId(1)),
+    others: &[UserId(2), UserId(3), UserId(5), UserId(8), UserId(10)],
+};
+/// Tells everyone something, once in so many days.
+const TOWN_HALL: Source = Source::System(SystemId(1));
+const DAYS_PER_ANNOUNCEMENT: u64 = 3;
+/// Asks for books, of one person at a time.
+const LIBRARY: Source = Source::Business(BusinessId(1));
+const BOOKS_PER_DAY: u64 = 12;
+/// Is called by everyone and reads nothing of what the whole valley says.
+const MAYOR: UserId = UserId(4);
+/// The kinds of alert: everyone is called, a round of drinks.
+const ALERT_EVERYONE: u8 = 1 << 0;
+const ALERT_DRINKS: u8 = 1 << 3;
+/// Since this day a newcomer moves to the town every morning.
+const NEWCOMERS_SINCE: u64 = 4;
 
 /// The size of a town.
 #[derive(Clone, Copy)]
@@ -50,7 +73,13 @@ pub struct Town {
     sent: u64,
     client_ids: u128,
     drawer: Option<(u64, usize, Post)>,
+    afterthoughts: Afterthoughts,
+    /// How much the town hall has announced.
+    announced: u64,
+    newcomers: u64,
     sync_due: [u64; 2],
+    other_sync_due: u64,
+    next_other: usize,
     day: u64,
     queue: VecDeque<Step>,
     stage: Stage,
@@ -79,6 +108,8 @@ impl Town {
             let is_named = (index as u64) < plan.people && index < words::NAME_COUNT;
             names.users.push(if is_named { words::person(index) } else { format!("visitor {}", index + 1) });
         }
+        names.users.extend((1..=DAYS).map(|day| format!("newcomer {day}")));
+        names.sources = vec![(TOWN_HALL, "town hall".into()), (LIBRARY, "library".into())];
         names.groups =
             words::groups().map(String::from).chain(["notice board".into(), "the whole valley".into()]).collect();
         let group_count = names.groups.len();
@@ -126,6 +157,11 @@ impl Town {
             sent: 0,
             client_ids: 0,
             drawer: None,
+            afterthoughts: Afterthoughts::default(),
+            announced: 0,
+            newcomers: 0,
+            other_sync_due: START.get() + OTHER_SYNC_EVERY,
+            next_other: 0,
             sync_due: SYNC_EVERY.map(|every| START.get() + every),
             day: 0,
             queue: VecDeque::new(),
@@ -175,6 +211,14 @@ impl Town {
         }
         self.open_drawer();
         self.open_the_morning();
+        while let Some(action) = self.afterthoughts.due(self.now) {
+            self.push(action);
+        }
+        if self.now >= self.other_sync_due {
+            self.other_sync_due = self.now + OTHER_SYNC_EVERY;
+            self.push(Action::Sync { device: 2 + self.next_other });
+            self.next_other = (self.next_other + 1) % SCENE.others.len();
+        }
         for (device, every) in SYNC_EVERY.into_iter().enumerate() {
             if self.now >= self.sync_due[device] {
                 self.sync_due[device] = self.now + every;
@@ -189,7 +233,8 @@ impl Town {
         if !self.random.once_in(50) {
             self.now = self.now.max(time_of(self.sent, self.plan.messages) + self.random.below(SECOND));
         }
-        let post = self.post(room, sender, body, 0);
+        let mut post = self.post(room, sender, body, 0);
+        self.call_some(room, &mut post);
         if self.random.once_in(60) {
             self.push(Action::Send(post.clone()));
         }
@@ -198,7 +243,35 @@ impl Town {
         }
         self.sent += 1;
         self.rooms[room].last += 1;
+        self.afterthoughts.think(&mut self.random, &post, Seq(self.rooms[room].last), self.now);
         self.push(Action::Send(post));
+    }
+
+    /// Calls people by name: mostly some who are there, also oneself, one twice, or one who is not there.
+    fn call_some(&mut self, room: usize, post: &mut Post) {
+        let is_crowd = room == self.group_count - 1;
+        if is_crowd && self.random.once_in(8) {
+            post.mentions.push(MAYOR);
+        }
+        if self.random.once_in(if room < self.group_count { 6 } else { 25 }) {
+            for _ in 0..1 + self.random.below(3) {
+                let called = match self.random.below(8) {
+                    0 => Some(UserId(1 + self.random.below(self.plan.people))),
+                    1 => Some(post.sender),
+                    2 => post.mentions.first().copied(),
+                    _ => self.random.pick(&self.rooms[room].present).copied(),
+                };
+                post.mentions.extend(called);
+            }
+        }
+        if self.random.once_in(120) {
+            post.alerts = self
+                .random
+                .pick(&[ALERT_EVERYONE, ALERT_DRINKS, ALERT_EVERYONE | ALERT_DRINKS])
+                .map_or(0, |bits| *bits);
+        }
+        let names: Vec<String> = post.mentions.iter().map(|user| format!("@{} ", self.names.user(*user))).collect();
+        post.body.splice(0..0, names.concat().into_bytes());
     }
 
     /// Counts for nobody, but is in history.
@@ -209,13 +282,19 @@ impl Town {
     }
 
     fn post(&mut self, room: usize, sender: UserId, body: String, kind: u16) -> Post {
+        self.post_to(self.rooms[room].timeline, sender, body, kind)
+    }
+
+    fn post_to(&mut self, timeline: Timeline, sender: UserId, body: String, kind: u16) -> Post {
         self.client_ids += 1;
         Post {
-            timeline: self.rooms[room].timeline,
+            timeline,
             sender,
             body: body.into_bytes(),
             kind,
             counts: kind != KIND_NOTICE,
+            mentions: Vec::new(),
+            alerts: 0,
             client_id: ClientId(self.client_ids),
             timestamp: None,
         }
@@ -242,9 +321,12 @@ impl Town {
                 5..8 => self.random.below(last.min(30)),
                 _ => continue,
             };
-            if user == SCENE.user && self.random.once_in(2) {
+            let is_crowd = room == self.group_count - 1;
+            if (user == SCENE.user && self.random.once_in(2)) || (user == MAYOR && is_crowd) {
                 continue;
             }
+            let actions = housekeeping(&mut self.random, user, peer, last);
+            actions.into_iter().for_each(|action| self.push(action));
             self.push(Action::Read { user, peer, upto: Seq(last - back) });
             if self.random.once_in(25) {
                 let seq = Seq(last - self.random.below(last.min(20)));
@@ -307,6 +389,55 @@ impl Town {
         }
     }
 
+    /// What the sources send in the morning, and who came to town. Some look at it, some put it away.
+    fn post_office(&mut self) {
+        if self.day % DAYS_PER_ANNOUNCEMENT == 1 {
+            let body = format!("To all: {}", words::say(&mut self.random));
+            let mut post = self.post_to(Timeline::Broadcast(TOWN_HALL), UserId::NONE, body, 0);
+            // Those who are called in a broadcast are shown, but get no badge.
+            post.mentions.push(MAYOR);
+            post.alerts = if self.random.once_in(4) { ALERT_EVERYONE } else { 0 };
+            self.announced += 1;
+            self.afterthoughts.think(&mut self.random, &post, Seq(self.announced), self.now);
+            self.push(Action::Send(post.clone()));
+            self.push(Action::Send(post));
+        }
+        for _ in 0..BOOKS_PER_DAY {
+            let user = UserId(1 + self.random.below(self.plan.people));
+            let timeline = Timeline::Inbox(LIBRARY, user);
+            let body = words::say(&mut self.random);
+            let mut post = self.post_to(timeline, UserId::NONE, body, 0);
+            post.mentions.extend(Some(user).filter(|_| self.random.once_in(3)));
+            self.push(Action::Send(post));
+            if self.random.once_in(9) {
+                self.push(Action::Recall { by: UserId::NONE, timeline, seq: Seq(1) });
+            }
+            let reader = UserId(1 + self.random.below(self.plan.people));
+            for source in [TOWN_HALL, LIBRARY] {
+                let peer = Peer::from(source);
+                // Up to whatever is there.
+                self.push(Action::Read { user: reader, peer, upto: Seq(u64::MAX) });
+                let actions = housekeeping(&mut self.random, reader, peer, self.announced);
+                actions.into_iter().for_each(|action| self.push(action));
+            }
+        }
+        if self.day >= NEWCOMERS_SINCE && self.newcomers < DAYS {
+            self.newcomers += 1;
+            let user = UserId(self.plan.people.max(self.plan.crowd) + self.newcomers);
+            let room = self.random.below(self.group_count as u64 - 2) as usize;
+            if let Timeline::Group(group) = self.rooms[room].timeline {
+                self.push(Action::Join { group, user });
+                self.rooms[room].present.push(user);
+                self.note(room, user, "has moved to the town");
+            }
+            // A friend to be; nothing was said yet.
+            let flags = Flags { pinned: Some(true), ..Flags::default() };
+            let peer = Peer::User(UserId(1 + self.random.below(self.plan.people)));
+            self.push(Action::Flag { user, peer, flags });
+        }
+        self.push(Action::Maintain);
+    }
+
     /// Once a day a quarter of all small groups' members read everything.
     fn open_the_morning(&mut self) {
         let day = (self.now - START.get()) / (24 * HOUR);
@@ -314,6 +445,7 @@ impl Town {
             return;
         }
         self.day = day;
+        self.post_office();
         for room in 0..self.group_count - 1 {
             let (timeline, upto) = (self.rooms[room].timeline, Seq(self.rooms[room].last));
             for user in self.rooms[room].present.clone() {
