@@ -104,7 +104,7 @@ impl Store {
         let state = self.pipeline.state();
         if let Some(since) = since {
             // Amendments are kept as long as their messages, so a position among them never lies too far back.
-            check_reach(&state, epochs, since.epoch, since.version)?;
+            check_reach(&state, epochs, since.epoch, since.version.max(since.newest))?;
         }
         let slot = state.slot(timeline);
         let Some(row) = slot.and_then(|slot| state.session(user, slot)) else {
@@ -114,15 +114,12 @@ impl Store {
         let (version, seq) = since.map_or((0, 0), |since| (since.version.0, since.seq.0));
         let head = state.head(row.slot);
         let (amendments, more) = amendments_after(&state, head, user, &row, version, seq, limit);
-        let next = match amendments.last() {
-            Some(last) => AmendmentCursor { epoch: epochs.current, version: last.version, seq: last.seq },
-            None if limit == 0 || since.is_some() => since.copied().unwrap_or(AmendmentCursor {
-                epoch: epochs.current,
-                version: Version::NONE,
-                seq: Seq::NONE,
-            }),
-            None => AmendmentCursor { epoch: epochs.current, version: Version(state.version), seq: Seq(u64::MAX) },
+        let (version, seq) = match amendments.last() {
+            Some(last) => (last.version, last.seq),
+            None if limit == 0 || since.is_some() => (Version(version), Seq(seq)),
+            None => (Version(state.version), Seq(u64::MAX)),
         };
+        let next = AmendmentCursor { epoch: epochs.current, version, seq, newest: Version(state.version) };
         Ok(Amendments { amendments, next, more })
     }
 }

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// Bytes of an encoded [`Cursor`].
 const CURSOR_BYTES: usize = 32;
 /// Bytes of an encoded [`AmendmentCursor`].
-const AMENDMENT_CURSOR_BYTES: usize = 24;
+const AMENDMENT_CURSOR_BYTES: usize = 32;
 /// Bytes of an encoded [`RecentCursor`].
 const RECENT_CURSOR_BYTES: usize = 17;
 
@@ -61,13 +61,16 @@ pub struct AmendmentCursor {
     /// What was listed last.
     pub(crate) version: Version,
     pub(crate) seq: Seq,
+    /// The newest version that was published when that was listed. What stood above the page because of a
+    /// change that a crash takes back falls below it, so all of this must have survived.
+    pub(crate) newest: Version,
 }
 
 impl AmendmentCursor {
     /// The cursor as bytes, for sending and storing.
     pub fn to_bytes(&self) -> [u8; AMENDMENT_CURSOR_BYTES] {
         let mut bytes = [0; AMENDMENT_CURSOR_BYTES];
-        for (chunk, field) in bytes.chunks_exact_mut(8).zip([self.epoch.0, self.version.0, self.seq.0]) {
+        for (chunk, field) in bytes.chunks_exact_mut(8).zip([self.epoch.0, self.version.0, self.seq.0, self.newest.0]) {
             chunk.copy_from_slice(&field.to_le_bytes());
         }
         bytes
@@ -81,7 +84,8 @@ impl AmendmentCursor {
         let bytes: &[u8; AMENDMENT_CURSOR_BYTES] =
             bytes.try_into().map_err(|_| bad_length(AMENDMENT_CURSOR_BYTES, bytes.len()))?;
         let field = |index: usize| eight(&bytes[index * 8..][..8]);
-        Ok(AmendmentCursor { epoch: Epoch(field(0)), version: Version(field(1)), seq: Seq(field(2)) })
+        let (version, seq, newest) = (Version(field(1)), Seq(field(2)), Version(field(3)));
+        Ok(AmendmentCursor { epoch: Epoch(field(0)), version, seq, newest })
     }
 }
 
@@ -148,7 +152,7 @@ mod tests {
     fn cursors_come_back_and_other_lengths_are_refused() {
         let cursor = Cursor { epoch: Epoch(u64::MAX), base: Version(1), position: Version(2), newest: Version(3) };
         assert_eq!(Cursor::from_bytes(&cursor.to_bytes()).unwrap(), cursor);
-        let cursor = AmendmentCursor { epoch: Epoch(1), version: Version(u64::MAX), seq: Seq(2) };
+        let cursor = AmendmentCursor { epoch: Epoch(1), version: Version(u64::MAX), seq: Seq(2), newest: Version(3) };
         assert_eq!(AmendmentCursor::from_bytes(&cursor.to_bytes()).unwrap(), cursor);
         let sources = [Peer::System(SystemId(1)), Peer::Business(BusinessId(1))];
         for peer in [Peer::User(UserId(7)), Peer::Group(GroupId(u64::MAX))].into_iter().chain(sources) {

@@ -35,6 +35,8 @@ pub(super) struct Snapshot {
     other_delivered: u64,
     amendments: Vec<Amendment>,
     more_amendments: bool,
+    /// The newest version at the moment of all this.
+    published: u64,
 }
 
 /// One place needs no memory of its own, and one is what most ask for.
@@ -74,6 +76,7 @@ impl Snapshot {
             other_delivered: 0,
             amendments: Vec::new(),
             more_amendments: false,
+            published: state.version,
         };
         if is_tombstone {
             return snapshot;
@@ -155,7 +158,8 @@ impl Snapshot {
         entry.flags = row.flags;
         entry.metadata = self.metadata.clone().map_or_else(Body::empty, Body::shared);
         if let Some(last) = self.amendments.last().filter(|_| self.more_amendments) {
-            entry.amendments_more = Some(AmendmentCursor { epoch, version: last.version, seq: last.seq });
+            let newest = Version(self.published);
+            entry.amendments_more = Some(AmendmentCursor { epoch, version: last.version, seq: last.seq, newest });
         }
         Ok(entry)
     }
@@ -176,6 +180,17 @@ impl Snapshot {
         Ok((Seq(append.seq), Timestamp(append.timestamp)))
     }
 
+    /// Whether a message above `base` brought the removed session back. Who walks knew it as a tombstone
+    /// until then, and what does not count and came in between was never carried.
+    fn is_revived_above(&self, pipeline: &Pipeline, base: u64, end: u64) -> Result<bool> {
+        let row = &self.range.row;
+        let Some(removed_at) = row.removed_at else {
+            return Ok(false);
+        };
+        let revival = pipeline.first_not(row.slot, 1, end, |stored| stored.append.ordinal <= removed_at)?;
+        Ok(revival <= end && pipeline.stored(row.slot, revival)?.commit.version > base)
+    }
+
     /// The messages of the session above `base` that the user is shown, unless they are above the bounds.
     pub fn messages_above(
         &self,
@@ -193,7 +208,8 @@ impl Snapshot {
         } else if tip.version <= base {
             end + 1
         } else {
-            pipeline.first_not(row.slot, row.floor + 1, end, |stored| stored.commit.version <= base)?
+            let first = pipeline.first_not(row.slot, row.floor + 1, end, |stored| stored.commit.version <= base)?;
+            if self.is_revived_above(pipeline, base, end)? { row.floor + 1 } else { first }
         };
         if first > end {
             return Ok(Some(Vec::new()));

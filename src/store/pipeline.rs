@@ -309,12 +309,17 @@ impl Pipeline {
     /// Makes everything up to `version` durable: one thread syncs for all who wait meanwhile.
     fn sync_to(&self, version: u64) -> Result<()> {
         while self.progress.lead_or_wait(version)? {
-            let lead = Lead(&self.progress);
-            let result = self.sync_group();
-            drop(lead);
+            let result = self.lead();
+            self.progress.wake();
             result?;
         }
         Ok(())
+    }
+
+    /// Syncs for all who wait. Wakes no task.
+    fn lead(&self) -> Result<()> {
+        let _lead = Lead(&self.progress);
+        self.sync_group()
     }
 
     fn sync_group(&self) -> Result<()> {
@@ -418,17 +423,23 @@ impl Pipeline {
 
     /// Remembers that a write or sync failed: the disk is not tried again, and nothing more is taken.
     fn poison(&self, error: Error) -> Error {
+        let refusal = Error::new(ErrorKind::Poisoned, "an earlier write or sync failed").caused_by(error.clone());
+        // Refused first: who was told of the failure begins nothing more.
+        self.sequencer().refuses.get_or_insert(refusal);
         self.progress.fail(&error);
-        let refusal = Error::new(ErrorKind::Poisoned, "an earlier write or sync failed").caused_by(error);
-        let mut sequencer = self.sequencer();
-        sequencer.refuses.get_or_insert(refusal);
-        drop(sequencer);
         self.progress.unknown()
     }
 
     /// Syncs and marks the store closed. Handles that are left get `Closed`. Who calls it again gets
     /// the same answer.
     pub fn close(&self) -> Result<()> {
+        let result = self.close_once();
+        self.progress.wake();
+        result
+    }
+
+    /// Wakes no task: a waker may close the store itself, and would wait for this.
+    fn close_once(&self) -> Result<()> {
         let mut closing = self.closing.lock().expect("no thread panicked while it closed the store");
         if let Some(result) = &closing.result {
             return result.clone();
@@ -438,7 +449,13 @@ impl Pipeline {
             let refused = sequencer.refuses.replace(closed());
             (sequencer.last_version(), refused)
         };
-        let synced = refused.map_or(Ok(()), Err).and_then(|()| self.sync_to(version));
+        let sync = || {
+            while self.progress.lead_or_wait(version)? {
+                self.lead()?;
+            }
+            Ok(())
+        };
+        let synced = refused.map_or(Ok(()), Err).and_then(|()| sync());
         let mut side = self.writer();
         let result = synced.and_then(|()| self.mark_closed(&mut side));
         // From here on nothing is written or prepared, so that the directory may be another's.
@@ -491,7 +508,9 @@ impl Pipeline {
             let version = self.sequencer().last_version();
             // A failure poisons the store, and whoever waits is told.
             let _ = self.sync_to(version);
+            self.progress.wake();
         }
+        self.progress.wake();
     }
 
     /// The work of the preparing thread.

@@ -80,13 +80,21 @@ impl Progress {
         self.written.store(version, Ordering::Release);
     }
 
-    /// Tells all who wait. Called by the leader.
+    /// Tells all threads that wait. Called by the leader, who calls [`Progress::wake`] once it leads no more.
     pub fn set_synced(&self, version: u64, took: Duration) {
         self.sync_nanos.store(took.as_nanos() as u64, Ordering::Relaxed);
         self.synced.fetch_max(version, Ordering::AcqRel);
-        // Woken without the lock: a waker may do anything, also poll at once.
-        let woken: Vec<_> = self.waiters().wakers.extract_if(|_, (wanted, _)| *wanted <= version).collect();
+        drop(self.waiters());
         self.advanced.notify_all();
+    }
+
+    /// Wakes the tasks whose wait is over. A waker may do anything: poll at once, call the store and wait
+    /// for a sync, drop the last handle. So the caller holds no lock and leads no sync.
+    pub fn wake(&self) {
+        let mut waiters = self.waiters();
+        let (synced, has_failed) = (self.synced(), waiters.failure.is_some());
+        let woken: Vec<_> = waiters.wakers.extract_if(|_, (wanted, _)| has_failed || *wanted <= synced).collect();
+        drop(waiters);
         woken.into_iter().for_each(|(_, (_, waker))| waker.wake());
     }
 
@@ -117,15 +125,13 @@ impl Progress {
         self.advanced.notify_all();
     }
 
-    /// Remembers the first failure and tells all who wait.
+    /// Remembers the first failure and tells all who wait. The caller may hold locks, so the tasks are
+    /// woken by the background thread; without one nobody was let wait for a waker.
     pub fn fail(&self, error: &Error) {
-        let mut waiters = self.waiters();
-        waiters.failure.get_or_insert_with(|| error.clone());
+        self.waiters().failure.get_or_insert_with(|| error.clone());
         self.failed.store(true, Ordering::Release);
-        let woken = std::mem::take(&mut waiters.wakers);
-        drop(waiters);
         self.advanced.notify_all();
-        woken.into_values().for_each(|(_, waker)| waker.wake());
+        self.kick_sync(Instant::now());
     }
 
     /// An error if something has failed.

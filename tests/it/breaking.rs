@@ -5,6 +5,7 @@
 
 mod check;
 mod combos;
+mod crowd;
 mod drive;
 mod wakers;
 

@@ -89,6 +89,19 @@ fn a_retry_conflicts_until_the_first_body_is_gone() {
     }
 }
 
+/// That it is no conflict rests on the recall: once that is answered, the recall is durable.
+#[test]
+fn a_retry_that_rests_on_a_pending_recall_waits_for_it() {
+    let scene = Scene::new();
+    scene.send(note(1, b"first"));
+    drop(scene.store.recall(ANN, chat(), Seq(1)));
+    let retry = scene.store.append(note(1, b"other")).wait().unwrap();
+    assert_eq!((retry.outcome, retry.seq), (Outcome::Duplicate, Seq(1)));
+    let scene = scene.after_crash(Loss::All);
+    let retry = scene.send(note(1, b"other"));
+    assert_eq!((retry.outcome, retry.seq), (Outcome::Duplicate, Seq(1)));
+}
+
 #[test]
 fn a_retry_gets_its_first_result_whatever_became_of_its_sender() {
     let scene = Scene::new();

@@ -51,3 +51,5 @@ mod clock;
 mod client_ids;
 
 mod scramble;
+
+mod breaking;

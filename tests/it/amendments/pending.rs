@@ -120,6 +120,28 @@ fn a_cursor_that_saw_a_lost_recall_is_refused() {
     assert_eq!(texts(&scene.all(BOB, with(1))), ["", "x", "y", ""]);
 }
 
+/// A message that was edited twice stands where the second edit puts it. When a crash takes that back it stands below a page
+/// that was handed out meanwhile, and whoever goes on from there would never hear of the first edit.
+#[test]
+fn a_page_that_a_lost_edit_was_kept_from_is_refused() {
+    let scene = Scene::with(|options| options.durability(Durability::Buffered));
+    for _ in 0..2 {
+        scene.send(Draft::direct(ANN, BOB, b"x"));
+    }
+    changed(scene.store.edit(ANN, chat(), Seq(1), b"kept"));
+    changed(scene.store.edit(ANN, chat(), Seq(2), b"kept"));
+    scene.store.sync().unwrap();
+    changed(scene.store.edit(ANN, chat(), Seq(1), b"lost"));
+    let page = scene.store.amendments(BOB, with(1), None, 1).unwrap();
+    assert_eq!((amended(&page.amendments), page.more), (vec![(2, AmendmentKind::Edited, 1)], true));
+    let scene = scene.after_crash(Loss::All);
+    let error = scene.store.amendments(BOB, with(1), Some(&page.next), 1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResetRequired);
+    assert_eq!(error.to_string(), "the cursor is beyond the end of its epoch: end=4 got=5");
+    let all = scene.store.amendments(BOB, with(1), None, 10).unwrap();
+    assert_eq!(amended(&all.amendments), [(1, AmendmentKind::Edited, 1), (2, AmendmentKind::Edited, 1)]);
+}
+
 /// Many calls, none waited for: the badge is that of a recount once all are visible, in whatever order they came.
 #[test]
 fn a_badge_is_exact_when_recalls_marks_and_messages_are_pending_together() {

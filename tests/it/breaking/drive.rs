@@ -74,8 +74,8 @@ impl Drive {
     }
     pub fn peer(&mut self) -> Peer {
         match self.rng.below(6) {
-            0 | 1 => Peer::User(self.user()),
-            2 | 3 | 4 if self.rng.percent(70) => Peer::Group(self.group()),
+            0..=1 => Peer::User(self.user()),
+            2..=4 if self.rng.percent(70) => Peer::Group(self.group()),
             _ => self.source().into(),
         }
     }
@@ -184,7 +184,7 @@ impl Drive {
             }
             92 => Op::AddUser(self.user()),
             93 if self.rng.percent(self.rare) => Op::RemoveUser(self.user(), self.rng.percent(40)),
-            93 | 94 => Op::Name(kind, self.bytes(1)),
+            93..=94 => Op::Name(kind, self.bytes(1)),
             95 => Op::Free(kind, self.bytes(1)),
             96 if self.rng.percent(30) => Op::Settings(Settings::default().dedup_window_secs(self.rng.below(3) * 10)),
             97 if self.rng.percent(30) => Op::Maintain(Timestamp(self.now)),

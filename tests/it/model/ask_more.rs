@@ -21,7 +21,8 @@ impl Run<'_> {
     pub fn ask_amendments(&mut self, by: u8, with: With, again: bool, limit: usize) -> Checked {
         let from = if again { self.amendments[by as usize] } else { None };
         let since = from.map(|(_, since)| since);
-        let is_reset = since.is_some_and(|it| self.world.check_reach(it.epoch, it.version, u64::MAX).is_err());
+        let is_reset =
+            since.is_some_and(|it| self.world.check_reach(it.epoch, it.newest.max(it.version), u64::MAX).is_err());
         if is_reset && self.world.seen().session_of(user(by), with.peer()).map_or(true, |session| session.is_none()) {
             // Which of the two is told first is open.
             return Ok(());
@@ -49,10 +50,8 @@ impl Run<'_> {
         let same_again = AmendmentCursor::from_bytes(&bytes).map_err(|error| format!("amendment cursor: {error:?}"))?;
         same("an amendment cursor through bytes", &same_again, &cursor)?;
         let (version, seq) = pair_of(&bytes);
-        // A cursor that names nothing new may keep its old epoch.
-        let is_old = since.is_some_and(|since| (since.version, since.seq) == (version, seq));
-        let epoch = if is_old { since.map_or(self.world.epoch, |since| since.epoch) } else { self.world.epoch };
-        self.amendments[by as usize] = Some((cursor, Since { epoch, version, seq }));
+        let (epoch, newest) = (self.world.epoch, self.world.published());
+        self.amendments[by as usize] = Some((cursor, Since { epoch, version, seq, newest }));
         Ok(())
     }
 

@@ -68,7 +68,7 @@ impl Run<'_> {
             let kind = RecentCursor::from_bytes(bytes).map_err(|error| error.kind());
             same("a recent cursor of wrong length", &kind.err(), &Some(ErrorKind::InvalidInput))?;
         }
-        for bytes in [&[0; 23][..], &[0; 25], &[]] {
+        for bytes in [&[0; 31][..], &[0; 33], &[]] {
             let kind = AmendmentCursor::from_bytes(bytes).map_err(|error| error.kind());
             same("an amendment cursor of wrong length", &kind.err(), &Some(ErrorKind::InvalidInput))?;
         }

@@ -282,7 +282,14 @@ impl World {
 
             let Some((messages_max, bytes_max)) = wish.messages else { continue };
             let mut above = view.visible(*timeline, &row);
-            above.retain(|message| row.joined_version > start.base || message.version > start.base);
+            // A session that came back after the walk's base was a tombstone until then: nothing was carried.
+            let revival = row.removed.and_then(|removed| {
+                let messages = &view.state.line(*timeline).messages;
+                messages.iter().find(|message| message.letter.counts && message.seq > removed)
+            });
+            let is_back = revival.is_some_and(|revival| revival.version > start.base);
+            let came = is_back || row.joined_version > start.base;
+            above.retain(|message| came || message.version > start.base);
             let body_bytes: usize = above.iter().map(|message| message.body.0.len()).sum();
             if messages + above.len() <= messages_max && bytes + body_bytes <= bytes_max {
                 messages += above.len();

@@ -35,6 +35,8 @@ pub struct Since {
     pub epoch: Epoch,
     pub version: u64,
     pub seq: u64,
+    /// What was published at its page: all of that must have survived.
+    pub newest: u64,
 }
 
 /// A page of amendments, and the version and seq after which the next begins.
@@ -288,7 +290,7 @@ impl World {
             return Err(ErrorKind::InvalidInput.into());
         }
         if let Some(since) = since {
-            self.check_reach(since.epoch, since.version, u64::MAX)?;
+            self.check_reach(since.epoch, since.newest.max(since.version), u64::MAX)?;
         }
         let (timeline, row) = view.session_of(user, peer)?.ok_or(ErrorKind::NotFound)?;
         let from = since.map(|since| (since.version, since.seq));
