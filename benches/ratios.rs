@@ -1,11 +1,12 @@
 //! Store and raw probe in turn, within one run, and a table of how they compare: the figures we report.
-//! Owns: the rounds, the medians, the table. May touch: `town`, `probe`.
+//! Owns: the rounds, the medians, the table. May touch: `town`, `wide`, `probe`.
 //! Never: asserts a time, or compares figures of two runs.
 //!
 //! `cargo bench --bench ratios`; `RESTANTE_BENCH_DIR` says on which disk.
 
 mod probe;
 mod town;
+mod wide;
 
 use probe::{GroupCommit, RawFile, TwoMaps};
 use restante::{Cursor, Durability, HistoryQuery, ListQuery, Peer, UserId};
@@ -15,9 +16,10 @@ use town::{
     BATCH, BODY_BYTES, BUSY_SESSIONS, Directory, FEW, Letter, Size, Town, is_test, journal_bytes_used, key, key_of,
     raw_lists, raw_pages,
 };
+use wide::{Wide, World};
 
 /// How wide the first column is.
-const ITEM: usize = 66;
+const ITEM: usize = 78;
 const THREADS: [usize; 3] = [1, 16, 64];
 
 /// How much is done per round, and how many rounds.
@@ -122,7 +124,11 @@ fn main() {
     rows.push(marks(&plan, &mut town, &directory));
     rows.extend(appends(&plan, &mut town, &directory, [singles, batches].map(|own| BODY_BYTES + own.round() as usize)));
     let fan_out = fan_out(&plan, &mut town);
+    drop(town);
+    eprintln!("filling what is wide: {:?}", Wide::chosen());
+    rows.extend(wide(&plan));
 
+    println!("{:?}", Wide::chosen());
     println!("{size:?}, bodies of {BODY_BYTES} bytes, medians of {} rounds", plan.rounds);
     println!("ratio: speed of the store over speed of the probe in the same round; 1 is as fast as the raw file\n");
     println!("{:<ITEM$} {:>12} {:>12} {:>6}  wanted", "", "store", "probe", "ratio");
@@ -342,6 +348,17 @@ fn marks(plan: &Plan, town: &mut Town, directory: &Directory) -> Row {
         },
         |_| timed(readers.len(), || readers.iter().for_each(|_| raw.pwrite(&[7; MARK_BYTES]))),
     )
+}
+
+fn wide(plan: &Plan) -> Vec<Row> {
+    let world = World::new(Wide::chosen());
+    let measure = |case: wide::Case<'_>| {
+        let wide::Case { name, wanted, is_slow, mut store, mut probe } = case;
+        let count = if is_slow { plan.lists.div_ceil(5) } else { plan.lists };
+        let many = |work: &mut dyn FnMut()| timed(count, || (0..count).for_each(|_| work()));
+        Row::measure(name, time, wanted, plan, |_| many(&mut *store), |_| many(&mut *probe))
+    };
+    world.cases().into_iter().map(measure).collect()
 }
 
 /// Both sides are the store: in the place of the probe stands the group of two.

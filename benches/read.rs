@@ -1,9 +1,10 @@
-//! Pages of history, session lists and read marks, each beside its raw probe.
-//! Owns: what is timed. May touch: `town`, `probe`.
+//! Pages of history, session lists, receipts and read marks, each beside its raw probe.
+//! Owns: what is timed. May touch: `town`, `wide`, `probe`.
 //! Never: asserts a time.
 
 mod probe;
 mod town;
+mod wide;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use restante::{HistoryQuery, ListQuery, Peer, UserId};
@@ -82,5 +83,15 @@ fn read(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, read);
+fn wide_ones(criterion: &mut Criterion) {
+    let world = wide::World::new(wide::Wide::chosen());
+    for mut case in world.cases() {
+        let mut group = criterion.benchmark_group(case.name);
+        group.bench_function("store", |bencher| bencher.iter(&mut case.store));
+        group.bench_function("raw", |bencher| bencher.iter(&mut case.probe));
+        group.finish();
+    }
+}
+
+criterion_group!(benches, read, wide_ones);
 criterion_main!(benches);

@@ -130,6 +130,82 @@ impl Lists {
             }
         }
     }
+
+    /// Looks at every session for its newest message; gives the newest `count` of them with their bodies.
+    pub fn newest(&self, user: u64, count: usize, body_bytes: usize, answer: &mut Vec<(u64, Vec<u8>)>) {
+        answer.clear();
+        let sessions = self.sessions.get(&user).map_or(&[][..], Vec::as_slice);
+        let mut found: Vec<(usize, u64)> =
+            sessions.iter().map(|timeline| (self.heads[timeline].1, *timeline)).collect();
+        let count = count.min(found.len());
+        if count < found.len() {
+            found.select_nth_unstable_by(count, |one, other| other.cmp(one));
+        }
+        let newest = &mut found[..count];
+        newest.sort_unstable_by(|one, other| other.cmp(one));
+        answer.extend(newest.iter().map(|(offset, timeline)| {
+            let unread = self.heads[timeline].0 - self.marks[&(user, *timeline)];
+            (unread, self.file.mapped(*offset, body_bytes).to_vec())
+        }));
+    }
+}
+
+/// The marks of a group's members, side by side: the least that counting receipts needs.
+#[derive(Default)]
+pub struct Marks {
+    joined_at: Vec<u64>,
+    delivered: Vec<u64>,
+    read: Vec<u64>,
+}
+
+impl Marks {
+    pub fn add(&mut self, joined_at: u64, delivered: u64, read: u64) {
+        self.joined_at.push(joined_at);
+        self.delivered.push(delivered.max(read));
+        self.read.push(read);
+    }
+
+    /// How many there are, received it and read it; lists the first who received it.
+    pub fn receipts(&self, seq: u64, limit: usize, listed: &mut Vec<(usize, bool)>) -> (u64, u64, u64) {
+        listed.clear();
+        let (mut members, mut delivered, mut read) = (0, 0, 0);
+        for index in 0..self.joined_at.len() {
+            let is_delivered = self.delivered[index] >= seq;
+            let is_read = self.read[index] >= seq;
+            members += u64::from(self.joined_at[index] < seq);
+            delivered += u64::from(is_delivered);
+            read += u64::from(is_read);
+            if is_delivered && listed.len() < limit {
+                listed.push((index, is_read));
+            }
+        }
+        (members, delivered, read)
+    }
+}
+
+/// What was told about which seqs, in the order of versions, and the seqs by themselves.
+#[derive(Default)]
+pub struct Told {
+    by_version: Vec<(u64, u64)>,
+    seqs: Vec<u64>,
+}
+
+impl Told {
+    /// Versions and seqs rise.
+    pub fn add(&mut self, version: u64, seq: u64) {
+        self.by_version.push((version, seq));
+        self.seqs.push(seq);
+    }
+
+    pub fn count_up_to(&self, seq: u64) -> u64 {
+        self.seqs.partition_point(|told| *told <= seq) as u64
+    }
+
+    pub fn page(&self, since: u64, limit: usize, page: &mut Vec<(u64, u64)>) {
+        let start = self.by_version.partition_point(|(version, _)| *version <= since);
+        page.clear();
+        page.extend(self.by_version[start..].iter().take(limit));
+    }
 }
 
 /// Group commit without refinement: whoever finds nobody syncing writes what is pending and syncs it.

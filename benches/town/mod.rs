@@ -242,11 +242,11 @@ pub fn key(timeline: Timeline) -> u64 {
 }
 
 pub fn key_of(user: UserId, peer: Peer) -> u64 {
-    key(match peer {
-        Peer::User(other) => Timeline::direct(user, other),
-        Peer::Group(group) => Timeline::Group(group),
-        _ => unreachable!("the town has no sources"),
-    })
+    match peer {
+        Peer::User(other) => key(Timeline::direct(user, other)),
+        Peer::Group(group) => key(Timeline::Group(group)),
+        _ => unreachable!("there are two kinds of peers here"),
+    }
 }
 
 /// The raw probe for pages: as many messages as the town has, spread in the same way.

@@ -5,11 +5,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use restante::{
-    ClientId, CrashPlan, Draft, Durability, Error, ErrorKind, FailEffect, GroupId, GroupSettings, Loss, ManualClock,
-    Outcome, Peer, Seq, SimStorage, Store, Ticket, Timestamp, UserId, limits,
+    ClientId, CrashPlan, Draft, Durability, Error, ErrorKind, FailEffect, FlagChange, GroupId, GroupSettings, Loss,
+    ManualClock, NameKind, Outcome, Peer, Seq, Settings, SimStorage, Store, Ticket, Timeline, Timestamp, UserId,
+    limits,
 };
 use restante_fuzz::input::Input;
-use restante_fuzz::reading::{GROUPS, USERS, is_disk_error, recount_all};
+use restante_fuzz::reading::{GROUPS, SOURCES, USERS, is_disk_error, recount_all};
 use restante_fuzz::seed::options;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -87,8 +88,8 @@ impl Run {
             _ => self.durability,
         };
         let (user, group) = (draw_user(input), GroupId(1 + input.below(GROUPS as usize) as u64));
-        match what & 0x1f {
-            0..8 => {
+        match what & 0x3f {
+            0..8 | 55..58 => {
                 let body = vec![input.byte(); body_bytes(input)];
                 let draft = draw_draft(input, user, group, &body, self.clock_now());
                 let answer = self.settle(durability, store.append(draft), |appended| appended.version.0);
@@ -156,9 +157,109 @@ impl Run {
                 self.is_faulty = true;
             }
             30 => self.next_durability = [Durability::Sync, Durability::Buffered][input.below(2)],
-            _ => drop(store.append(Draft::direct(user, draw_user(input), b"not waited for"))),
+            31 => drop(store.append(Draft::direct(user, draw_user(input), b"not waited for"))),
+            32..53 => self.amend_or_set(input, what & 0x3f, &store, durability, user, group),
+            53 | 54 => {
+                let body = vec![input.byte(); body_bytes(input) % 400];
+                let source = SOURCES[input.below(SOURCES.len())];
+                let timeline = if what & 1 == 0 { Timeline::Broadcast(source) } else { Timeline::Inbox(source, user) };
+                let draft = Draft::new(timeline, UserId::NONE, &body);
+                let draft = draft.alerts(input.byte() & 5).mentions(draw_called(input));
+                self.settle(durability, store.append(draft), |appended| appended.version.0);
+            }
+            58 => self.clock.step(Timestamp(self.clock_now().0.saturating_add(u64::from(input.word()) << 20))),
+            59 => self.store.accept_clock(),
+            60 => self.clock.advance(limits::HORIZON_MICROS),
+            // A purpose may be found for these; until then they say things.
+            _ => drop(self.settle(durability, store.append(Draft::group(group, user, b"hm")), |sent| sent.version.0)),
         }
         self.note();
+    }
+
+    /// What was done about messages, sessions, groups, people, names and settings.
+    fn amend_or_set(
+        &mut self,
+        input: &mut Input<'_>,
+        what: u8,
+        store: &Store,
+        durability: Durability,
+        user: UserId,
+        group: GroupId,
+    ) {
+        let ticket = match what {
+            32 | 33 => {
+                let timeline = draw_timeline(input, user, group);
+                let seq = Seq(input.byte().into());
+                match what {
+                    32 => store.recall(user, timeline, seq),
+                    _ => store.edit(user, timeline, seq, &vec![input.byte(); body_bytes(input)]),
+                }
+            }
+            34 => {
+                let peer = draw_peer(input, group);
+                let seqs: Vec<Seq> = (0..input.below(5)).map(|_| Seq(input.byte().into())).collect();
+                store.hide(user, peer, &seqs)
+            }
+            35 => store.mark_delivered(user, draw_peer(input, group), Seq(input.byte().into())),
+            36 => store.clear(user, draw_peer(input, group), Seq(input.byte().into())),
+            37 => store.remove_session(user, draw_peer(input, group)),
+            38 => {
+                let (peer, bits) = (draw_peer(input, group), input.byte());
+                let change = FlagChange::new();
+                let change = if bits & 1 != 0 { change.pinned(bits & 8 != 0) } else { change };
+                let change = if bits & 2 != 0 { change.muted(bits & 16 != 0) } else { change };
+                store.set_flags(user, peer, if bits & 4 != 0 { change.marked_unread(bits & 32 != 0) } else { change })
+            }
+            39 => store.set_metadata(user, draw_peer(input, group), &vec![input.byte(); input.below(9)]),
+            40 => {
+                let settings = GroupSettings::default().shows_history(input.flag()).members_only(input.flag());
+                store.set_group(group, settings)
+            }
+            41 => store.set_group_metadata(group, &vec![input.byte(); input.below(9)]),
+            42 => store.dissolve(group),
+            43 => store.set_role(group, user, input.byte()),
+            44 => store.set_member_data(group, user, &vec![input.byte(); input.below(limits::MEMBER_BYTES_MAX + 2)]),
+            45 => {
+                let after = u64::from(input.word()) << 12;
+                store.silence(group, user, Timestamp(if after == 0 { 0 } else { self.clock_now().0 + after }))
+            }
+            46 => store.add_user(UserId(user.0 + input.below(2) as u64 * USERS)),
+            47 => {
+                // Many changes, each of which may already be visible if a later one fails.
+                match store.remove_user(user, input.flag()) {
+                    Ok(_) => {
+                        let version = self.store.version().0;
+                        self.written = self.written.max(version);
+                        if self.durability == Durability::Sync {
+                            self.synced = self.synced.max(version);
+                        }
+                    }
+                    Err(error) => self.blame(&error),
+                }
+                return;
+            }
+            48 | 49 => {
+                let kinds = [NameKind::User, NameKind::Group, NameKind::System, NameKind::Business];
+                let (kind, name) = (kinds[input.below(4)], [b'a' + input.below(4) as u8]);
+                if what == 48 {
+                    let answer = self.settle(durability, store.resolve_or_create(kind, &name), |_| 0);
+                    assert!(answer.is_none_or(|resolved| resolved.id > 1 << 63), "ids given here have the top bit set");
+                    return;
+                }
+                store.free_name(kind, &name)
+            }
+            50 => {
+                let settings = Settings::default().dedup_window_secs(input.word().into());
+                let settings = settings.body_bytes_max(input.word().into()).mentions_max(input.below(4));
+                store.set_settings(settings.latest_bytes_max(1 + usize::from(input.word())))
+            }
+            _ => {
+                let now = Timestamp(self.clock_now().0.saturating_add(u64::from(input.word()) << 24));
+                self.settle(durability, store.maintain(now), |maintained| version_of_effect(&maintained.effect));
+                return;
+            }
+        };
+        self.settle(durability, ticket, version_of_effect);
     }
 
     fn clock_now(&self) -> Timestamp {
@@ -255,8 +356,29 @@ fn draw_user(input: &mut Input<'_>) -> UserId {
     UserId(1 + input.below(USERS as usize) as u64)
 }
 
+/// Whom a message calls: some, one twice, one whom nobody knows, nobody.
+fn draw_called(input: &mut Input<'_>) -> &'static [UserId] {
+    const CALLED: [UserId; 5] = [UserId(1), UserId(2), UserId(2), UserId(3), UserId(99)];
+    &CALLED[input.below(5)..]
+}
+
 fn draw_peer(input: &mut Input<'_>, group: GroupId) -> Peer {
-    if input.flag() { Peer::Group(group) } else { Peer::User(draw_user(input)) }
+    match input.byte() {
+        source @ 250.. => SOURCES[usize::from(source) % SOURCES.len()].into(),
+        even if even.is_multiple_of(2) => Peer::Group(group),
+        _ => Peer::User(draw_user(input)),
+    }
+}
+
+fn draw_timeline(input: &mut Input<'_>, user: UserId, group: GroupId) -> Timeline {
+    match draw_peer(input, group) {
+        Peer::User(other) => Timeline::direct(user, other),
+        Peer::Group(group) => Timeline::Group(group),
+        source => {
+            let source = SOURCES.into_iter().find(|known| Peer::from(*known) == source).expect("drawn from these");
+            if input.flag() { Timeline::Inbox(source, user) } else { Timeline::Broadcast(source) }
+        }
+    }
 }
 
 fn draw_draft<'a>(input: &mut Input<'_>, sender: UserId, group: GroupId, body: &'a [u8], now: Timestamp) -> Draft<'a> {
@@ -264,6 +386,7 @@ fn draw_draft<'a>(input: &mut Input<'_>, sender: UserId, group: GroupId, body: &
     let draft =
         if flags & 1 == 0 { Draft::direct(sender, draw_user(input), body) } else { Draft::group(group, sender, body) };
     let draft = draft.counts(flags & 2 == 0).kind((flags >> 6).into());
+    let draft = if flags & 32 != 0 { draft.alerts(input.byte()).mentions(draw_called(input)) } else { draft };
     let draft = if flags & 4 != 0 { draft.client_id(ClientId(input.below(4) as u128 + 1)) } else { draft };
     let draft = if flags & 8 != 0 { draft.client_id(ClientId(input.word().into())) } else { draft };
     if flags & 16 != 0 { draft.timestamp(Timestamp(now.0.saturating_sub(input.word().into()))) } else { draft }
