@@ -88,6 +88,10 @@ impl Store {
     /// as the user may see it. An entry of the session list holds the first of these, and a cursor to go on
     /// here if it cannot hold all.
     ///
+    /// A list tells what happened since its walk's base. A device that begins to hold messages from before
+    /// it, of a session that is new to it or whose [`crate::Entry::first`] went down, has them as they are by
+    /// [`Store::history`]; or it asks here from nothing.
+    ///
     /// # Errors
     /// `NotFound` if the user has no such session; `ResetRequired` if the cursor is of an unknown epoch, or
     /// beyond the end of its own; `LimitExceeded` above [`AMENDMENTS_MAX`]; `InvalidInput` for an id of 0.
