@@ -7,6 +7,8 @@ mod check;
 mod combos;
 mod crowd;
 mod drive;
+mod durable;
+mod extremes;
 mod wakers;
 
 use std::sync::mpsc;

@@ -44,6 +44,10 @@ mod ask;
 
 mod ask_more;
 
+mod clocks;
+
+mod follow;
+
 mod copy;
 
 // What was met, and what once failed.

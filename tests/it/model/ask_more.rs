@@ -113,7 +113,7 @@ impl Run<'_> {
         }
         same("settings", &store.settings(), &real_rules(state.rules))?;
         let time = store.time();
-        let model = (self.world.seen().store_time(), false);
+        let model = (self.world.seen().store_time(), self.world.is_stepped);
         same("store time", &(time.now.get(), time.is_stepped), &model)
     }
 

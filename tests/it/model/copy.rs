@@ -15,7 +15,7 @@ use super::change::{Change, Letter, What};
 use super::judge::Said;
 use super::run::{Checked, Run, hold, options, same};
 use super::state::State;
-use super::word::{Flagging, KINDS, NAMES};
+use super::word::{Flagging, KINDS, NAMES, USERS};
 use super::write::{dressed, real_flags, real_rules, real_settings};
 
 impl Run<'_> {
@@ -43,6 +43,9 @@ impl Run<'_> {
     pub fn finish(&mut self) -> Checked {
         self.sync()?;
         self.compare_all()?;
+        for by in 1..USERS.len() as u8 {
+            self.follow(by, 2, (3, 5_000), true)?;
+        }
         self.send_all_again()?;
         self.ask_for_what_is_so()?;
         self.close_and_open(true)?;

@@ -1,11 +1,11 @@
-//! Draws the words that operations are made of.
+//! Draws the words that operations are made of, and a few operations that belong together.
 //! Owns: which users, groups, posts, points and bounds come up, and how often. May touch: `draw`, `word`.
 //! Never: decides which operation comes next.
 
 use std::ops::Bound;
 
 use super::draw::Draw;
-use super::op::{SENDING, sends_for_none};
+use super::op::{How, Op, SENDING, Write, sends_for_none};
 use super::state::RULES;
 use super::word::{
     Ask, At, Flagging, Lost, Near, PageSize, Point, Post, Restart, Rules, SLOTS, Src, Step, Text, Time, To, With,
@@ -133,6 +133,44 @@ impl Draw {
             With::Source(source) if is_broadcast(source) => To::Broadcast(source),
             With::Source(source) => To::Inbox(source, by),
         }
+    }
+
+    /// A client hears that a session is gone; then a notice, which it does not see, and what brings it back.
+    pub fn come_back(&mut self, by: u8, with: With) {
+        if by == 0 {
+            return;
+        }
+        let follow = Op::Follow { by, limit: 100, messages: 1_000, bytes: 1 << 20, whole: true };
+        let (sender, to) = match (with, self.line_of(by, with)) {
+            (With::User(other), _) => (other, To::User(by)),
+            (With::Group(_), to) => (self.someone(), to),
+            (With::Source(_), to) => (0, to),
+        };
+        let says = Post { by: sender, to, id: 0, at: At::Unset, mentions: 0, alerts: 0, ..self.post() };
+        let send = |counts| Op::Write(How::Plain, Write::Append(Post { counts, ..says }));
+        self.ops.extend([follow.clone(), send(false), follow.clone(), send(true), follow]);
+    }
+
+    /// Somebody may not send, and tries before and after the end of that.
+    pub fn silence(&mut self, group: u8) {
+        let by = self.asker_or_none();
+        let micros = match self.rng.percent(80) {
+            true => Some(self.rng.pick(&[1, 1_000_000, 3_600_000_000])),
+            false => None,
+        };
+        self.write(Write::Silence { group, by, micros });
+        if by == 0 || self.rng.percent(40) {
+            return;
+        }
+        let post = Post { by, to: To::Group(group), id: 0, at: At::Unset, ..self.post() };
+        let again = Op::Write(How::Plain, Write::Append(post));
+        if self.rng.percent(40) {
+            self.write(Write::Leave { group, by });
+            self.ops.push(again.clone());
+            self.write(Write::Join { group, by });
+        }
+        let clock_at = |offset| Op::Clock(Step::Silence { group, by, offset });
+        self.ops.extend([again.clone(), clock_at(-1), again.clone(), clock_at(0), again]);
     }
 
     /// A timeline in which something may be amended.

@@ -220,28 +220,6 @@ impl Draw {
         }
     }
 
-    /// Somebody may not send, and tries before and after the end of that.
-    fn silence(&mut self, group: u8) {
-        let by = self.asker_or_none();
-        let micros = match self.rng.percent(80) {
-            true => Some(self.rng.pick(&[1, 1_000_000, 3_600_000_000])),
-            false => None,
-        };
-        self.write(Write::Silence { group, by, micros });
-        if by == 0 || self.rng.percent(40) {
-            return;
-        }
-        let post = Post { by, to: To::Group(group), id: 0, at: At::Unset, ..self.post() };
-        let again = Op::Write(How::Plain, Write::Append(post));
-        if self.rng.percent(40) {
-            self.write(Write::Leave { group, by });
-            self.ops.push(again.clone());
-            self.write(Write::Join { group, by });
-        }
-        let clock_at = |offset| Op::Clock(Step::Silence { group, by, offset });
-        self.ops.extend([again.clone(), clock_at(-1), again.clone(), clock_at(0), again]);
-    }
-
     fn mark(&mut self) {
         let (by, with) = self.session();
         let point = self.point();
@@ -321,6 +299,8 @@ impl Draw {
         let slot = self.slot();
         let page = PageSize { limit: None, latest: None };
         self.ops.push(Op::Changed { by: reader, slot, page, through_bytes: false });
+        let follow = Op::Follow { by: reader, limit: 100, messages: 1_000, bytes: 1 << 20, whole: true };
+        self.ops.push(follow.clone());
         for back in 0..34 {
             let seq = Point::End(-back);
             self.ops.push(Op::Write(
@@ -331,7 +311,7 @@ impl Draw {
                 },
             ));
         }
-        self.ops.push(Op::Changed { by: reader, slot, page, through_bytes: true });
+        self.ops.extend([follow, Op::Changed { by: reader, slot, page, through_bytes: true }]);
     }
 
     /// What a user keeps of a session, or throws away.
@@ -346,6 +326,9 @@ impl Draw {
                 self.write(Write::Remove { by, with });
                 if self.rng.percent(40) {
                     self.write(Write::Remove { by, with });
+                }
+                if self.rng.percent(20) {
+                    self.come_back(by, with);
                 }
             }
             50..85 => {
@@ -507,7 +490,12 @@ impl Draw {
                 let bytes = self.rng.pick(&[None, None, Some(0), Some(20), Some(5_000), Some(64 << 20)]);
                 self.ops.push(Op::CatchUp { by, slot, page, messages, bytes });
             }
-            88..96 => {
+            88..92 => {
+                let (messages, bytes) = (self.rng.pick(&[0, 1, 3, 1_000]), self.rng.pick(&[20, 5_000, 1 << 20]));
+                let limit = self.rng.pick(&[0, 1, 1, 2, 100]);
+                self.ops.push(Op::Follow { by, limit, messages, bytes, whole: self.rng.percent(60) && limit > 0 });
+            }
+            92..97 => {
                 let again = self.rng.percent(60);
                 self.ops.push(Op::Recent { by, again, page });
             }
@@ -523,7 +511,8 @@ impl Draw {
                 self.ops.push(Op::Clock(step));
             }
             35..47 => self.window(),
-            47..57 => self.ops.push(Op::Sync),
+            47..51 => self.set_wall(),
+            51..57 => self.ops.push(Op::Sync),
             57..69 => {
                 let newest_first = self.rng.percent(50);
                 self.ops.push(Op::Wait { newest_first });
@@ -544,6 +533,34 @@ impl Draw {
                     self.ops.push(Op::Restart(again));
                 }
             }
+        }
+    }
+
+    /// Somebody sets the wall clock; later somebody puts it right, or says that it is.
+    fn set_wall(&mut self) {
+        const SECOND: i64 = 1_000_000;
+        const HOUR: i64 = 3_600 * SECOND;
+        let far = self.rng.pick(&[HOUR + 1, 10 * 24 * HOUR, 100 * 24 * HOUR]);
+        let near = self.rng.pick(&[1, SECOND, SECOND + 1, 1_800 * SECOND, HOUR]);
+        let by = if self.rng.percent(60) { far } else { near };
+        let by = if self.rng.percent(70) { by } else { -by };
+        self.ops.push(Op::Clock(Step::Wall(by)));
+        for _ in 0..self.rng.below(6) {
+            match self.rng.below(4) {
+                0 => self.send(),
+                1 => self.window(),
+                _ => {
+                    let back = self.rng.below(60);
+                    self.ops.push(Op::Clock(Step::Horizon { back, offset: 0 }));
+                    self.write(Write::Maintain { offset: 0 });
+                }
+            }
+        }
+        let offset = self.rng.pick(&[0, 0, near, -near, HOUR + 1, -HOUR - 1]);
+        match self.rng.below(10) {
+            0..4 => self.ops.push(Op::Clock(Step::Agree(offset))),
+            4..6 => self.ops.push(Op::Clock(Step::Accept)),
+            _ => {}
         }
     }
 

@@ -78,6 +78,7 @@ pub struct Judge<'a> {
     pub state: &'a State,
     pub seen: &'a State,
     pub clock: u64,
+    pub is_stepped: bool,
 }
 
 impl Judge<'_> {
@@ -246,11 +247,15 @@ fn judge(view: View<'_>, letter: &Letter) -> Result<Option<(Written, u64)>, (Err
     if let Some(first) = view.taken(letter.timeline, letter.sender, letter.client_id) {
         let (seq, timestamp, version) = (first.seq, first.timestamp, first.version);
         let is_other = first.letter.kind != letter.kind || first.letter.body != letter.body;
-        let is_gone = first.recalled.is_some() || first.edited.is_some() || first.seq <= line.trim();
-        if is_other && !is_gone {
-            return Err((ErrorKind::Conflict, version));
-        }
-        return Ok(Some((Written { outcome: Outcome::Duplicate, seq, timestamp, version }, version)));
+        // It would be a conflict, were not the first body gone: by what took it away first.
+        let gone = [first.first_amended, line.dissolved()].into_iter().flatten().min();
+        return match gone {
+            None if is_other => Err((ErrorKind::Conflict, version)),
+            gone => {
+                let rests_on = if is_other { gone.unwrap_or(0).max(version) } else { version };
+                Ok(Some((Written { outcome: Outcome::Duplicate, seq, timestamp, version }, rests_on)))
+            }
+        };
     }
     match letter.timeline {
         Timeline::Group(group) => {
@@ -260,7 +265,8 @@ fn judge(view: View<'_>, letter: &Letter) -> Result<Option<(Written, u64)>, (Err
             }
             let row = state.row(letter.sender, letter.timeline);
             if group.settings.members_only && !row.as_ref().is_some_and(|row| row.is_member()) {
-                return Err((ErrorKind::Refused, row.map_or(0, |row| row.left_version)));
+                let left = row.map_or(0, |row| row.left_version);
+                return Err((ErrorKind::Refused, left.max(group.settings_version)));
             }
             let trace = state.trace(letter.sender, letter.timeline);
             if let Some(row) = trace.filter(|row| view.store_time() < row.silenced_until) {

@@ -249,9 +249,9 @@ impl Judge<'_> {
         let now = now.min(self.view().store_time());
         let is_old = |time: &&u64| now.checked_sub(HORIZON_MICROS).is_some_and(|before| **time <= before);
         let horizon = self.state.times.iter().filter(is_old).count() as u64;
-        if horizon <= self.state.horizon {
+        if horizon <= self.state.horizon || self.is_stepped {
             let result = Ok(Said::Maintained { horizon: self.state.horizon, version: 0 });
-            return Decision { result, ..Decision::unchanged(0) };
+            return Decision { result, ..Decision::unchanged(self.state.horizon_version) };
         }
         let decision = self.changed(What::Horizon { version: horizon });
         let result = Ok(Said::Maintained { horizon, version: decision.rests_on });

@@ -71,6 +71,8 @@ impl Run<'_> {
         let line = view.state.line(letter.timeline);
         let row = view.state.row(letter.sender, letter.timeline);
         met.when(true, "append: a retry is a duplicate");
+        let is_free_by_wall = self.world.is_stepped && self.clocks.wall() >= end;
+        met.when(is_free_by_wall, "clock: a client id stays taken though the wall is far ahead");
         met.when(row.is_some_and(|row| !row.is_member()), "append: a retry after its sender left is a duplicate");
         met.when(view.store_time() + 1 == end, "append: a retry 1 µs before the end of the window");
         met.when(self.latest_time() >= end, "append: a client id comes back because the clock went back");
@@ -95,6 +97,7 @@ impl Run<'_> {
         let (last, store_time) = (state.last_timestamp(timeline), view.store_time());
         let timestamp = letter.timestamp.unwrap_or(store_time.max(last + 1));
 
+        met.when(self.world.is_stepped, "clock: sent while it is not followed");
         let first = view.newest_with_id(timeline, sender, letter.client_id);
         let is_at_end = first.is_some_and(|first| window_end(first) == store_time && first.window_secs > 0);
         met.when(is_at_end, "append: a retry at the end of the window is written");

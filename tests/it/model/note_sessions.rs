@@ -5,7 +5,7 @@
 use restante::{ErrorKind, Timeline, UserId};
 
 use super::change::What;
-use super::judge::{Decision, Said};
+use super::judge::{Decision, Judge, Said};
 use super::note::{Met, is_hidden};
 use super::op::Write;
 use super::row::{Presence, Row};
@@ -294,6 +294,9 @@ impl Run<'_> {
             Write::Maintain { .. } => {
                 met.when(decision.changes(), "horizon: rises");
                 met.when(!decision.changes(), "horizon: stays");
+                let unstepped = Judge { is_stepped: false, ..self.world.judge() };
+                let would_rise = self.world.is_stepped && self.decide(&unstepped, write).changes();
+                met.when(would_rise, "clock: the horizon would rise and must not");
             }
             _ => {}
         }

@@ -10,7 +10,7 @@ use super::check;
 use super::draw::{Files, Setup};
 use super::op::How::Plain;
 use super::op::Op::{self, Changed, History, Restart, Write};
-use super::op::Write::{Append, Batch, Create, Join, JoinMany, Leave, Read, SetGroup};
+use super::op::Write::{Append, Batch, Create, Join, JoinMany, Leave, Read, SetGroup, UnreadFrom};
 use super::word::At::{Last, Unset};
 use super::word::Restart::Crash;
 use super::word::{Ask, Lost, Near, PageSize, Post, Text, To, With, Within};
@@ -109,5 +109,18 @@ fn reading_below_the_beginning_of_a_broadcast_is_no_change() {
     let sent = Post { by: 0, to: To::Broadcast(source), ..POST };
     let read = |upto| Read { by: 2, with: With::Source(source), upto: super::word::Point::Seq(upto) };
     let ops = [Append(sent), Append(POST), Append(sent), read(1), read(2)];
+    check(&setup(Sync), &ops.map(|write| Write(Plain, write)));
+}
+
+/// Who rejoined a group that shows no history, and later one that does, was told of an old mention again in
+/// the model, though nobody keeps what a floor has passed.
+#[test]
+fn a_mention_is_forgotten_once_a_floor_passes_it() {
+    let set = |shows_history| SetGroup { group: 1, shows_history, members_only: true };
+    let (leave, join) = (Leave { group: 1, by: 2 }, Join { group: 1, by: 2 });
+    let back = UnreadFrom { by: 2, with: With::Group(1), seq: super::word::Point::Seq(1) };
+    let mention = Append(Post { to: To::Group(1), mentions: 2, ..POST });
+    let join_both = JoinMany { group: 1, users: vec![1, 2] };
+    let ops = [join_both, mention, leave.clone(), join.clone(), set(true), leave, join, back];
     check(&setup(Sync), &ops.map(|write| Write(Plain, write)));
 }

@@ -63,6 +63,14 @@ pub enum Op {
         messages: Option<usize>,
         bytes: Option<usize>,
     },
+    /// The next page of a client that catches up, or all pages to the end.
+    Follow {
+        by: u8,
+        limit: usize,
+        messages: usize,
+        bytes: usize,
+        whole: bool,
+    },
     Recent {
         by: u8,
         again: bool,

@@ -6,20 +6,21 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use restante::limits::HORIZON_MICROS;
 use restante::{
     AmendmentCursor, CrashPlan, Cursor, Durability, Epoch, Loss, ManualClock, Options, Peer, ReadMode, RecentCursor,
-    SimStorage, Store, Threads, Timeline, Timestamp,
+    SimStorage, Store, Threads, Timestamp,
 };
 
 use super::answer::Session;
+use super::clocks::Clocks;
 use super::draw::{Files, Setup};
+use super::follow::Follower;
 use super::list::Place;
 use super::look::Since;
 use super::op::Op;
 use super::trap::Traps;
-use super::word::{Lost, Restart, SLOTS, Step, USERS, group, user};
-use super::world::{JOURNAL_BYTES, World, window_end};
+use super::word::{Lost, Restart, SLOTS, USERS};
+use super::world::{JOURNAL_BYTES, World};
 use super::write::Kept;
 use crate::support::TempDir;
 
@@ -84,6 +85,7 @@ enum Ground {
 pub struct Run<'a> {
     pub setup: Setup,
     pub clock: Arc<ManualClock>,
+    pub clocks: Clocks,
     files: Ground,
     store: Option<Store>,
     pub world: World,
@@ -91,6 +93,7 @@ pub struct Run<'a> {
     pub slots: [[Slot; SLOTS]; USERS.len()],
     pub recents: [Option<(RecentCursor, (u64, Peer))>; USERS.len()],
     pub amendments: [Option<(AmendmentCursor, Since)>; USERS.len()],
+    pub followers: [Follower; USERS.len()],
     /// Everything up to here survives a power cut.
     durable: u64,
     /// Everything up to here survives the end of the process.
@@ -116,6 +119,7 @@ impl<'a> Run<'a> {
         let mut run = Run {
             setup,
             clock,
+            clocks: Clocks::new(START),
             files,
             store: None,
             world: World::new(Epoch::NONE, START),
@@ -123,6 +127,7 @@ impl<'a> Run<'a> {
             slots: Default::default(),
             recents: Default::default(),
             amendments: Default::default(),
+            followers: Default::default(),
             durable: 0,
             written: 0,
             unsynced: Unsynced::Never,
@@ -164,6 +169,9 @@ impl<'a> Run<'a> {
                 let most = (messages.unwrap_or(1_000), bytes.unwrap_or(1 << 20));
                 self.ask_changed(*by, *slot, page, Some(most), false)?;
             }
+            Op::Follow { by, limit, messages, bytes, whole } => {
+                self.follow(*by, *limit, (*messages, *bytes), *whole)?;
+            }
             Op::Since { by, slot, page, time } => self.ask_since(*by, *slot, page, *time)?,
             Op::Recent { by, again, page } => self.ask_recent(*by, *again, page)?,
             Op::Totals { by } => self.ask_totals(*by)?,
@@ -179,32 +187,6 @@ impl<'a> Run<'a> {
     }
 
     // Time and durability.
-
-    fn set_clock(&mut self, step: Step) -> Checked {
-        // What is sequenced and unseen would make "store time" mean two things.
-        self.sync()?;
-        let time = match step {
-            Step::Forward(micros) => self.world.clock + micros,
-            Step::Back(micros) => self.world.clock.saturating_sub(micros).max(1),
-            Step::Window { post, offset } => {
-                let sent = self.world.seen().newest_with_id(post.timeline(), user(post.by), u128::from(post.id));
-                sent.map_or(self.world.clock, |sent| window_end(sent).saturating_add_signed(offset))
-            }
-            Step::Silence { group: number, by, offset } => {
-                let trace = self.world.seen().state.trace(user(by), Timeline::Group(group(number)));
-                let until = trace.map_or(0, |row| row.silenced_until);
-                if until > 0 { until.saturating_add_signed(offset) } else { self.world.clock }
-            }
-            Step::Horizon { back, offset } => {
-                let times = &self.world.seen().state.times;
-                let index = times.len().checked_sub(back as usize + 1);
-                index.map_or(self.world.clock, |index| (times[index] + HORIZON_MICROS).saturating_add_signed(offset))
-            }
-        };
-        self.world.clock = time;
-        self.clock.set(Timestamp(time));
-        Ok(())
-    }
 
     pub fn sync(&mut self) -> Checked {
         must("sync", self.store().sync())?;
@@ -399,6 +381,7 @@ impl<'a> Run<'a> {
     }
 
     fn opened(&mut self, store: Store) {
+        self.clocks_begin();
         let version = store.version().get();
         self.world.publish(version);
         self.durable = version;

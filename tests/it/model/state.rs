@@ -44,6 +44,8 @@ pub struct Message {
     pub body: Bytes,
     pub recalled: Option<Amended>,
     pub edited: Option<Amended>,
+    /// Of the first recall or edit: since then nobody can say what it first said.
+    pub first_amended: Option<u64>,
     /// Who is told of having been mentioned.
     pub noted: BTreeSet<UserId>,
 }
@@ -102,6 +104,7 @@ pub struct State {
     pub rules: Rules,
     pub rules_version: u64,
     pub horizon: u64,
+    pub horizon_version: u64,
 }
 
 impl State {
@@ -117,6 +120,7 @@ impl State {
             rules: RULES,
             rules_version: 0,
             horizon: 0,
+            horizon_version: 0,
         }
     }
 
@@ -241,12 +245,14 @@ impl State {
             What::Recalled { timeline, seq, by } => {
                 let message = self.message_mut(*timeline, *seq);
                 message.recalled = Some(Amended { by: *by, version, time });
+                message.first_amended.get_or_insert(version);
                 message.edited = None;
                 message.body = Bytes::default();
             }
             What::Edited { timeline, seq, by, body } => {
                 let message = self.message_mut(*timeline, *seq);
                 message.edited = Some(Amended { by: *by, version, time });
+                message.first_amended.get_or_insert(version);
                 message.body = body.clone();
             }
             What::Hidden { user, timeline, seqs } => {
@@ -368,7 +374,7 @@ impl State {
                 self.rules = *rules;
                 self.rules_version = version;
             }
-            What::Horizon { version } => self.horizon = *version,
+            What::Horizon { version: horizon } => (self.horizon, self.horizon_version) = (*horizon, version),
         }
     }
 
@@ -429,6 +435,7 @@ impl State {
             body: letter.body.clone(),
             recalled: None,
             edited: None,
+            first_amended: None,
             noted,
         });
         if letter.counts && self.trace(sender, timeline).is_some_and(|row| row.is_member()) {
@@ -479,11 +486,17 @@ impl State {
         let last = self.last_seq(timeline);
         let before = self.trace(user, timeline).cloned().unwrap_or(Row::new());
         let shows_history = self.group_mut(group).settings.shows_history;
+        let floor = if shows_history { before.clear_point } else { last };
+        // Who was told is forgotten once the floor passes the message, also if the message is shown again.
+        let messages = &mut self.lines.get_mut(&timeline).expect("the group is there").messages;
+        for message in &mut messages[..floor as usize] {
+            message.noted.remove(&user);
+        }
         let row = Row {
             presence: Presence::Member,
             read: last,
             joined_at: last,
-            floor: if shows_history { before.clear_point } else { last },
+            floor,
             ceiling: None,
             removed: None,
             role: 0,

@@ -187,6 +187,12 @@ pub enum Step {
         back: u64,
         offset: i64,
     },
+    /// Somebody sets the wall clock by so much, though no time has passed.
+    Wall(i64),
+    /// Somebody sets the wall clock to so far from where it last agreed with the watch.
+    Agree(i64),
+    /// Somebody says that the wall clock is right.
+    Accept,
 }
 
 /// A question to `history`; `None` leaves the default.

@@ -58,7 +58,10 @@ pub struct World {
     sequenced: State,
     /// What readers see.
     seen: State,
+    /// The clock that is followed.
     pub clock: u64,
+    /// The wall clock is not followed: nothing is forgotten for its age.
+    pub is_stepped: bool,
     pub epoch: Epoch,
     /// Epochs that ended and their last surviving versions, oldest first.
     pub ends: Vec<(Epoch, u64)>,
@@ -69,7 +72,16 @@ pub struct World {
 impl World {
     pub fn new(epoch: Epoch, clock: u64) -> World {
         let (sequenced, seen) = (State::new(), State::new());
-        World { log: Vec::new(), sequenced, seen, clock, epoch, ends: Vec::new(), was_call_cut: false }
+        World {
+            log: Vec::new(),
+            sequenced,
+            seen,
+            clock,
+            is_stepped: false,
+            epoch,
+            ends: Vec::new(),
+            was_call_cut: false,
+        }
     }
 
     pub fn sequenced(&self) -> View<'_> {
@@ -111,12 +123,12 @@ impl World {
 
     /// One who decides by everything that has happened, and clamps to what is seen.
     pub fn judge(&self) -> Judge<'_> {
-        Judge { state: &self.sequenced, seen: &self.seen, clock: self.clock }
+        Judge { state: &self.sequenced, seen: &self.seen, clock: self.clock, is_stepped: self.is_stepped }
     }
 
     /// One who decides as if nothing had happened that is not seen.
     pub fn judge_seen(&self) -> Judge<'_> {
-        Judge { state: &self.seen, seen: &self.seen, clock: self.clock }
+        Judge { state: &self.seen, seen: &self.seen, clock: self.clock, is_stepped: self.is_stepped }
     }
 
     /// Makes the changes of a decision.
