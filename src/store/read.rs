@@ -57,6 +57,8 @@ pub struct Amended {
     pub by: UserId,
     /// The commit time.
     pub at: Timestamp,
+    /// The commit position. Who holds a message whose epoch ended below this pulls it again.
+    pub version: Version,
 }
 
 /// Where a message lies, and what became of it.
@@ -119,12 +121,12 @@ impl Reader {
             edited: None,
         };
         let edit = match spot.amendment {
-            Some(Amendment { edit: None, by, time, .. }) => {
-                message.recalled = Some(Amended { by, at: Timestamp(time) });
+            Some(Amendment { edit: None, by, time, version }) => {
+                message.recalled = Some(Amended { by, at: Timestamp(time), version: Version(version) });
                 return Ok(message);
             }
-            Some(Amendment { edit, by, time, .. }) => {
-                message.edited = Some(Amended { by, at: Timestamp(time) });
+            Some(Amendment { edit, by, time, version }) => {
+                message.edited = Some(Amended { by, at: Timestamp(time), version: Version(version) });
                 edit
             }
             None => None,

@@ -276,7 +276,9 @@ impl Sequencer {
                 (ErrorKind::NotFound, "is not there")
             };
             let message = format!("the message {what}: {timeline} user={} seq={seq}", user.0);
-            return Ok(Decided::refused(Error::new(kind, message), row.version));
+            // It was trimmed when the group was dissolved.
+            let trimmed = tip.filter(|_| kind == ErrorKind::Trimmed).map_or(0, |tip| tip.news_version);
+            return Ok(Decided::refused(Error::new(kind, message), row.version.max(trimmed)));
         }
         self.wait_for(&Busy::Notes(timeline, user))?;
         let notes = state.row_of(user, timeline).and_then(|row| state.notes(user, row));

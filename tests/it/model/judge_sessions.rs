@@ -163,7 +163,7 @@ impl Judge<'_> {
         seqs.dedup();
         for seq in &seqs {
             if *seq > 0 && *seq <= line.trim() {
-                return Decision::refused(ErrorKind::Trimmed);
+                return Decision::refused_for(ErrorKind::Trimmed, line.dissolved().unwrap_or(0));
             }
             if *seq <= row.floor || *seq > end {
                 return Decision::refused(ErrorKind::NotFound);
