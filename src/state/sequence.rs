@@ -13,11 +13,16 @@ mod amend;
 
 mod people;
 
+mod directory;
+
+mod maintain;
+
 pub(crate) use amend::{AmendFound, AmendPlan};
 pub use append::{Appended, Outcome};
 pub(crate) use append::{Known, PreparedAppend};
+pub use directory::Resolved;
 pub use groups::Joined;
-pub use people::{Maintained, Resolved};
+pub use maintain::Maintained;
 pub(crate) use sessions::{ClearPlan, FlagsPlan, HidePlan, MarkPlan, UnreadPlan};
 
 use super::overlay::{Busy, Overlay};
@@ -263,11 +268,6 @@ pub(crate) fn is_within_window(first: u64, time: u64, window: u64) -> bool {
 /// What a change with a tail of this length takes at most, in a frame of its own.
 pub(crate) const fn change_bytes_max(tail_bytes: usize) -> u64 {
     crate::journal::change_bytes_max(tail_bytes)
-}
-
-/// What an append takes at most, in a frame of its own.
-pub(crate) const fn append_bytes_max(tail_bytes: usize) -> u64 {
-    change_bytes_max(tail_bytes)
 }
 
 /// What a bulk join takes at most, in one frame.

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ClientId, GroupId, Seq, Source, Timeline, UserId};
 use crate::limits::{BATCH_MESSAGES_MAX, BATCH_PART_OF_JOURNAL, check};
 use crate::settings::Settings;
-use crate::state::{Appended, Known, PreparedAppend, Taken, append_bytes_max, is_within_window};
+use crate::state::{Appended, Known, PreparedAppend, Taken, change_bytes_max, is_within_window};
 use crate::time::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -221,7 +221,7 @@ fn check_batch(drafts: &[Draft<'_>], is_batch: bool, journal_bytes: u64, setting
     let bytes_max = batch_bytes_max(journal_bytes);
     let mut bytes = 0;
     for (index, draft) in drafts.iter().enumerate() {
-        let draft_bytes = append_bytes_max(draft.body.len() + mention_bytes_max(draft.mentions.len())) as usize;
+        let draft_bytes = change_bytes_max(draft.body.len() + mention_bytes_max(draft.mentions.len())) as usize;
         draft
             .check(settings)
             .and_then(|()| check("bytes of a message in the journal", draft_bytes, bytes_max))

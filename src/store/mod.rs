@@ -34,6 +34,8 @@ mod visible;
 
 mod people;
 
+mod directory;
+
 mod unread;
 
 mod amend;

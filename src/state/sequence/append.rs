@@ -3,7 +3,7 @@
 //! Never: compares bodies; digests of them were taken before.
 
 use super::super::overlay::{Busy, Taken};
-use super::{Class, Decided, Sequencer, Stale, append_bytes_max, dissolved, is_within_window, no_group};
+use super::{Class, Decided, Sequencer, Stale, change_bytes_max, dissolved, is_within_window, no_group};
 use crate::change::{Append, Change, Opens};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ClientId, Seq, Timeline, UserId, Version};
@@ -80,7 +80,7 @@ impl Sequencer {
             return Ok(refusal);
         }
         let time = now.max(self.last_time);
-        let bytes_max = items.iter().map(|item| append_bytes_max(item.tail.len())).sum();
+        let bytes_max = items.iter().map(|item| change_bytes_max(item.tail.len())).sum();
         let forming = self.forming.len();
         let (room, version, file_number, next_room) = (self.room, self.next_version, self.file_number, self.next_room);
         let mut appended = Vec::with_capacity(items.len());
@@ -256,7 +256,7 @@ impl Sequencer {
         }
         let tail = std::mem::take(&mut item.tail);
         let joined = reserve.is_none();
-        let bytes_max = append_bytes_max(tail.len());
+        let bytes_max = change_bytes_max(tail.len());
         self.queue(Change::Append(append), tail, time, joined, bytes_max);
         let (seq, timestamp, version) = (Seq(seq), Timestamp(timestamp), Version(version));
         Ok(Ok(Appended { outcome: Outcome::Written, seq, timestamp, version }))
