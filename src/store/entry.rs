@@ -253,7 +253,12 @@ pub(super) fn entries(pipeline: &Pipeline, reader: &Reader, snapshots: &[Snapsho
     reader.touch(snapshots.iter().flat_map(|snapshot| snapshot.latest.spots()).map(|spot| spot.place));
     reader.touch(snapshots.iter().filter_map(|snapshot| snapshot.after_mark));
     let epoch = pipeline.epochs.current;
-    snapshots.iter().map(|snapshot| snapshot.entry(pipeline, reader, epoch)).collect()
+    // Entries are wide: a collection that did not know how many come would copy them again and again.
+    let mut entries = Vec::with_capacity(snapshots.len());
+    for snapshot in snapshots {
+        entries.push(snapshot.entry(pipeline, reader, epoch)?);
+    }
+    Ok(entries)
 }
 
 /// As many whole messages as fit, or the newest one cut.

@@ -97,13 +97,33 @@ impl Reader {
         std::hint::black_box(first_bytes.fold(0, |all, byte| all ^ byte));
     }
 
+    #[inline]
     pub fn message(&self, spot: Spot) -> Result<Message> {
         let file = self.files.get(spot.place)?;
         let stored = file.read(spot.place.offset())?;
         let append = &stored.append;
-        let window = dedup_window(&self.settings, stored.commit.version);
-        let is_shown = !append.client_id.is_none() && is_within_window(stored.commit.time, self.time, window);
-        let mut message = Message {
+        let is_shown = !append.client_id.is_none() && {
+            let window = dedup_window(&self.settings, stored.commit.version);
+            is_within_window(stored.commit.time, self.time, window)
+        };
+        let (body, recalled, edited) = match spot.amendment {
+            None => (file.body(&stored)?, None, None),
+            Some(amendment) => {
+                let Amendment { version, time, by, edit } = amendment;
+                let amended = Some(Amended { by, at: Timestamp(time), version: Version(version) });
+                match edit {
+                    None => (Body::empty(), amended, None),
+                    Some(place) => (self.files.get(place)?.edited_body(place.offset())?, None, amended),
+                }
+            }
+        };
+        let mentions = match recalled {
+            None if append.mention_bytes > 0 => {
+                file.mentions(&stored)?.iter().map(|mentioned| mentioned.user).collect()
+            }
+            _ => Vec::new(),
+        };
+        Ok(Message {
             timeline: append.timeline,
             seq: Seq(append.seq),
             version: Version(stored.commit.version),
@@ -114,32 +134,12 @@ impl Reader {
             kind: append.kind,
             counts: append.counts,
             imported: append.imported,
-            mentions: Vec::new(),
-            alerts: 0,
-            body: Body::empty(),
-            recalled: None,
-            edited: None,
-        };
-        let edit = match spot.amendment {
-            Some(Amendment { edit: None, by, time, version }) => {
-                message.recalled = Some(Amended { by, at: Timestamp(time), version: Version(version) });
-                return Ok(message);
-            }
-            Some(Amendment { edit, by, time, version }) => {
-                message.edited = Some(Amended { by, at: Timestamp(time), version: Version(version) });
-                edit
-            }
-            None => None,
-        };
-        message.alerts = append.alerts;
-        if append.mention_bytes > 0 {
-            message.mentions = file.mentions(&stored)?.iter().map(|mentioned| mentioned.user).collect();
-        }
-        message.body = match edit {
-            Some(place) => self.files.get(place)?.edited_body(place.offset())?,
-            None => file.body(&stored)?,
-        };
-        Ok(message)
+            mentions,
+            alerts: if recalled.is_some() { 0 } else { append.alerts },
+            body,
+            recalled,
+            edited,
+        })
     }
 
     /// Most body bytes of an entry's latest messages.

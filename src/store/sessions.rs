@@ -188,13 +188,12 @@ impl Store {
         found.truncate(query.limit);
         found.sort_unstable_by_key(|(version, _)| *version);
         let newest = found.last().map_or(Version::NONE, |(version, _)| Version(*version));
-        let snapshots: Vec<Snapshot> = found
-            .iter()
-            .filter_map(|(_, row)| {
-                let peer = state.head(row.slot).timeline.peer_of(user)?;
-                Some(Snapshot::of(&state, user, peer, row, query.latest, Some(cursor.base.0)))
-            })
-            .collect();
+        let mut snapshots = Vec::with_capacity(found.len());
+        for (_, row) in &found {
+            if let Some(peer) = state.head(row.slot).timeline.peer_of(user) {
+                snapshots.push(Snapshot::of(&state, user, peer, row, query.latest, Some(cursor.base.0)));
+            }
+        }
         let reader = Reader::of(&state, now);
         drop(sessions);
         drop(state);
