@@ -154,7 +154,7 @@ impl Store {
     /// `limit`, at most [`MEMBERS_MAX`].
     ///
     /// Counts present members who joined before the message, without its sender; what they cleared or saw
-    /// trimmed does not count as read. Takes time in proportion to the members (about ten microseconds for
+    /// trimmed does not count as read. Takes time in proportion to the members (some thirty microseconds for
     /// 30,000, see docs/testing.md), and nothing was ever written for each of them.
     ///
     /// # Errors
