@@ -13,24 +13,9 @@ use std::time::{Duration, Instant};
 use restante::limits::JOURNAL_BYTES_MIN;
 use restante::{Draft, Durability, ErrorKind, FailEffect, ListQuery, Options, Seq, SimStorage, Store};
 
+use super::extremes::within;
 use crate::scene::user;
 use crate::support::TempDir;
-
-/// Runs the work on a thread of its own and fails if it hangs.
-fn within<T: Send + 'static>(seconds: u64, what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
-    let (sender, receiver) = mpsc::channel();
-    let worker = thread::spawn(move || {
-        let _ = sender.send(work());
-    });
-    match receiver.recv_timeout(Duration::from_secs(seconds)) {
-        Ok(value) => value,
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what} hangs"),
-        Err(mpsc::RecvTimeoutError::Disconnected) => match worker.join() {
-            Err(panic) => std::panic::resume_unwind(panic),
-            Ok(()) => unreachable!(),
-        },
-    }
-}
 
 /// As an executor does it: the waker holds the last things alive, the store among them.
 struct OwningWaker {
