@@ -111,15 +111,8 @@ impl State {
         }
         if !sender.is_none() {
             let row = self.row_or_insert(sender, slot);
-            row.own_last = seq;
+            row.send(seq, ordinal, moves_marks, version, time);
             if moves_marks {
-                row.read = seq;
-                row.read_ordinal = ordinal;
-                row.read_max = seq;
-                row.delivered_max = seq;
-                row.flags.marked_unread = false;
-                row.version = version;
-                row.time = time;
                 let seat = row.seat;
                 if let Some(roster) = &mut self.heads[slot as usize].roster
                     && let Some(seat) = roster.seat_mut(seat, sender)

@@ -139,6 +139,20 @@ impl Row {
         }
     }
 
+    /// Its user sent message `seq`, which, if it `moves_marks`, is as good as read.
+    pub fn send(&mut self, seq: u64, ordinal: u64, moves_marks: bool, version: u64, time: u64) {
+        self.own_last = seq;
+        if moves_marks {
+            self.read = seq;
+            self.read_ordinal = ordinal;
+            self.read_max = seq;
+            self.delivered_max = seq;
+            self.flags.marked_unread = false;
+            self.version = version;
+            self.time = time;
+        }
+    }
+
     /// What is kept of it once its user was removed. What others were told stays told, what was said stays
     /// said, and who may not speak may not.
     pub fn forgotten(self, floor: (u64, u64), version: u64, time: u64) -> Row {
@@ -176,7 +190,7 @@ impl Row {
 
     /// Whether the user has the session, or had it until it was removed or left.
     pub fn is_session(&self) -> bool {
-        matches!(self.presence, Presence::Member | Presence::Left)
+        self.presence == Presence::Member || self.presence == Presence::Left
     }
 
     /// Whether the user is in the timeline now.

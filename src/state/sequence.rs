@@ -160,8 +160,11 @@ impl Sequencer {
         self.overlay.exists_since(user).unwrap_or_else(|| state.exists_since(user)) > 0
     }
 
-    /// The group's tip; the error that says that there is no such group, or no more.
+    /// The group's tip; the refusal if there is no such group, or no more, or nothing is taken any more.
     fn group(&self, state: &State, timeline: Timeline) -> std::result::Result<Tip, Decided<Effect>> {
+        if let Some(refusal) = self.refused() {
+            return Err(refusal);
+        }
         match self.overlay.tip(state, timeline) {
             None => Err(Decided::refused(no_group(timeline), 0)),
             Some(tip) if tip.dissolved => Err(Decided::refused(dissolved(timeline), tip.news_version)),

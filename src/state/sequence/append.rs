@@ -236,16 +236,7 @@ impl Sequencer {
             row = self.overlay.row(state, timeline, sender).unwrap_or(row);
         }
         if !sender.is_none() {
-            row.own_last = seq;
-            if item.counts && sender_present {
-                row.read = seq;
-                row.read_ordinal = ordinal;
-                row.read_max = seq;
-                row.delivered_max = seq;
-                row.flags.marked_unread = false;
-                row.version = version;
-                row.time = time;
-            }
+            row.send(seq, ordinal, item.counts && sender_present, version, time);
             self.overlay.set_row(timeline, sender, row, version);
         }
         let window = self.settings.1.dedup_window_micros();

@@ -43,9 +43,6 @@ impl Sequencer {
 
     /// Changes how a group behaves.
     pub fn set_group(&mut self, state: &State, now: u64, group: GroupId, settings: GroupSettings) -> Answer<Effect> {
-        if let Some(refusal) = self.refused() {
-            return Ok(refusal);
-        }
         let timeline = Timeline::Group(group);
         let tip = match self.group(state, timeline) {
             Ok(tip) => tip,
@@ -62,9 +59,6 @@ impl Sequencer {
 
     /// Changes what the server noted about a group.
     pub fn set_group_metadata(&mut self, state: &State, now: u64, group: GroupId, metadata: &[u8]) -> Answer<Effect> {
-        if let Some(refusal) = self.refused() {
-            return Ok(refusal);
-        }
         let timeline = Timeline::Group(group);
         let tip = match self.group(state, timeline) {
             Ok(tip) => tip,
@@ -197,9 +191,6 @@ impl Sequencer {
 
     /// Sets what the server says about a member: its role, its data, or until when it is silenced.
     pub fn set_member(&mut self, state: &State, now: u64, member: SetMember, data: &[u8]) -> Answer<Effect> {
-        if let Some(refusal) = self.refused() {
-            return Ok(refusal);
-        }
         let SetMember { group, user, role, silenced_until, .. } = member;
         let timeline = Timeline::Group(group);
         if let Err(refusal) = self.group(state, timeline) {

@@ -68,7 +68,7 @@ impl Decision {
 
     /// Whether it says that something is not there.
     pub fn is_not_found(&self) -> bool {
-        matches!(self.result, Err(Wrong { kind: ErrorKind::NotFound, .. }))
+        self.result.as_ref().is_err_and(|wrong| wrong.kind == ErrorKind::NotFound)
     }
 }
 

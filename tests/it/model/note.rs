@@ -132,11 +132,9 @@ impl Run<'_> {
             met.when(is_gone(state.trace(sender, timeline)), "people: a removed user comes back by writing");
             met.when(is_gone(other_row) && !letter.counts, "people: a notice brings a removed user back");
         }
-        let existing = state.users.len();
-        met.when(
-            matches!(timeline, Timeline::Broadcast(_)) && line.last() == 0 && existing > 1,
-            "source: a first broadcast to those who are there",
-        );
+        let is_first = line.last() == 0 && state.users.len() > 1;
+        let is_broadcast = matches!(timeline, Timeline::Broadcast(_));
+        met.when(is_broadcast && is_first, "source: a first broadcast to those who are there");
         met.when(matches!(timeline, Timeline::Inbox(..)) && line.last() == 0, "source: a first inbox message");
     }
 
