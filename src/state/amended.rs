@@ -66,6 +66,11 @@ impl AmendedMessages {
         }
     }
 
+    /// How many messages were recalled or edited.
+    pub fn len(&self) -> usize {
+        self.by_seq.len()
+    }
+
     pub fn get(&self, seq: u64) -> Option<&Amendment> {
         self.by_seq.get(&seq)
     }

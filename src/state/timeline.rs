@@ -9,16 +9,18 @@ use crate::journal::Place;
 use crate::settings::GroupSettings;
 use std::sync::Arc;
 
-/// The head of a timeline. What a walk over all of a user's sessions looks at comes first, in one cache line.
+/// The head of a timeline.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub(crate) struct Head {
-    /// The version of the newest change that any user could see here, but for those of rows.
-    pub newest: u64,
     pub tip: Tip,
     pub timeline: Timeline,
-    /// Where message `seq` lies, at `seq - 1`.
+    /// Where messages lie that are in no index yet: those above `indexed`, in order.
     pub places: Vec<Place>,
+    /// The newest message that an index knows.
+    pub indexed: u64,
+    /// The newest journal that holds messages of it and has an index; 0 for none.
+    pub unit: u64,
     /// Of a direct timeline: how far each of the two got, the one with the lower id first.
     pub sides: [Side; 2],
     /// What was recalled or edited; `None` while nothing was.
@@ -31,6 +33,41 @@ pub(crate) struct Head {
     pub metadata: Option<Arc<[u8]>>,
     /// Of a broadcast: version and ordinal of each message, to find what a user may see.
     pub sent: Vec<(u64, u64)>,
+    /// What of it the disk does not have yet.
+    pub unsealed: Unsealed,
+    /// The parts of it that changed with that.
+    pub parts: Vec<Part>,
+}
+
+/// In which sealing a thing goes to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Unsealed(pub u32);
+
+/// A part of a head that lies on disk by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// What became of a message.
+    Amended(u64),
+    /// [`PART_SEQS`] seqs that may alert with a kind.
+    Alerts(u8, u64),
+    /// A member's seat.
+    Seat(UserId),
+    /// [`PART_SEQS`] messages of a broadcast.
+    Sent(u64),
+    /// What the server noted about a group.
+    Metadata,
+}
+
+/// So many seqs go into one part.
+pub(crate) const PART_SEQS: u64 = 1_024;
+
+/// Where a message is to be looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    /// There.
+    At(Place),
+    /// In the index of the unit that holds this journal, or one before it.
+    Indexed(u64),
 }
 
 /// The newest end of a timeline.
@@ -105,22 +142,71 @@ impl Head {
             Timeline::Direct(_) | Timeline::Inbox(..) => None,
         };
         Head {
-            newest: tip.created,
             tip,
             timeline,
             places: Vec::new(),
+            indexed: 0,
+            unit: 0,
             sides: [Side::default(); 2],
             amended: None,
             alerts: None,
             roster,
             metadata: None,
             sent: Vec::new(),
+            unsealed: Unsealed::default(),
+            parts: Vec::new(),
         }
     }
 
-    pub fn place(&self, seq: u64) -> Option<Place> {
-        let index = usize::try_from(seq.checked_sub(1)?).ok()?;
-        self.places.get(index).copied()
+    /// Where a message lies, if there is one with this seq.
+    pub fn whereabouts(&self, seq: u64) -> Option<Whereabouts> {
+        if seq > self.indexed {
+            let index = usize::try_from(seq - self.indexed - 1).ok()?;
+            return self.places.get(index).copied().map(Whereabouts::At);
+        }
+        (seq > 0).then_some(Whereabouts::Indexed(self.unit))
+    }
+
+    /// The places up to and with those in `journal` are in an index now.
+    pub fn index_up_to(&mut self, journal: u64) {
+        let count = self.places.partition_point(|place| place.file_id() <= journal);
+        if let Some(last) = count.checked_sub(1) {
+            self.unit = self.places[last].file_id();
+            self.indexed += count as u64;
+            self.places.drain(..count);
+            self.places.shrink_to(count.min(8));
+        }
+    }
+
+    /// Lets go of all that has parts of its own, but for what was sent.
+    pub fn part_with_all(&mut self) {
+        if let Some(amended) = self.amended.take() {
+            self.parts.extend(amended.iter().map(|(seq, _)| Part::Amended(seq)));
+        }
+        if let Some(alerts) = self.alerts.take() {
+            let chunks = |(kind, seqs): (usize, &Vec<u64>)| {
+                let chunks = seqs.iter().map(|seq| seq / PART_SEQS).collect::<std::collections::BTreeSet<_>>();
+                chunks.into_iter().map(move |chunk| Part::Alerts(kind as u8, chunk))
+            };
+            self.parts.extend(alerts.0.iter().enumerate().flat_map(chunks));
+        }
+        if let Some(roster) = &mut self.roster {
+            self.parts.extend(roster.seats().iter().map(|seat| Part::Seat(seat.user)));
+            *roster = Box::default();
+        }
+        if self.metadata.take().is_some() {
+            self.parts.push(Part::Metadata);
+        }
+    }
+
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let amended = self.amended.as_ref().map_or(0, |amended| amended.len() * 160);
+        let alerts = self.alerts.as_ref().map_or(0, |alerts| alerts.0.iter().map(|seqs| seqs.capacity() * 8).sum());
+        let roster = self.roster.as_ref().map_or(0, |roster| 64 + roster.len() * 80);
+        let metadata = self.metadata.as_ref().map_or(0, |metadata| metadata.len());
+        let lists = self.places.capacity() * 8 + self.sent.capacity() * 16 + self.parts.capacity() * 16;
+        size_of::<Head>() + lists + amended + alerts + roster + metadata
     }
 
     /// How far the other one of a direct timeline got; `None` where there is no other.
