@@ -30,6 +30,9 @@ mod storage;
 // The vocabulary: everything that can happen, and its bytes.
 mod change;
 
+// What sealed journals become: sorted, immutable files.
+mod segment;
+
 // Where changes are written, made durable, and found again after a crash.
 mod journal;
 

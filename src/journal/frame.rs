@@ -29,6 +29,8 @@ pub(crate) enum FrameKind {
     Close = 4,
     /// The store was opened for work that is seen before it is synced, or a new epoch began.
     Open = 5,
+    /// Segments were made and are live from here on, and what they replace is not.
+    Installed = 6,
 }
 
 impl FrameKind {
@@ -39,6 +41,7 @@ impl FrameKind {
             3 => FrameKind::Closing,
             4 => FrameKind::Close,
             5 => FrameKind::Open,
+            6 => FrameKind::Installed,
             _ => return None,
         })
     }

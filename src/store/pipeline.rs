@@ -10,8 +10,8 @@ use super::progress::Progress;
 use crate::change::Decoded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
-    CommitPoint, Epochs, LocalSync, OpenMark, Place, RecoverOptions, Recovery, Spare, SyncPoint, Writer, prepare_spare,
-    recover,
+    CommitPoint, Epochs, LocalSync, OpenMark, Place, RecoverOptions, Recovery, Replayed, Spare, SyncPoint, Writer,
+    prepare_spare, recover,
 };
 use crate::state::{Answer, Decided, Sequenced, Sequencer, Stale, State};
 use crate::storage::{Storage, StorageLock};
@@ -91,7 +91,7 @@ impl Pipeline {
         let mut state = State::new();
         let unsynced = options.durability == Durability::Buffered;
         let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced };
-        let recovered = recover(&storage, &how, &mut |replayed| {
+        let recovered = recover(&storage, &how, &mut |replayed: Replayed<'_>| {
             let Decoded { change, commit, tail } = &replayed.decoded;
             state.admits(change, tail, *commit)?;
             state.apply(change, tail, replayed.place, *commit);
