@@ -70,8 +70,9 @@ const PAGE_BYTES: usize = REWRITABLE_BYTES as usize;
 
 /// Versions stay below this, so that adding to one cannot overflow.
 const VERSION_MAX: u64 = 1 << 62;
-/// File ids end where a place cannot hold them any more; at 64 MiB each, that is 256 PiB.
-pub(crate) const FILE_ID_MAX: u64 = u32::MAX as u64;
+/// File ids end where a place cannot hold them any more, one bit of which says of what kind the file is; at
+/// 64 MiB each, that is 128 PiB.
+pub(crate) const FILE_ID_MAX: u64 = (1 << 31) - 1;
 
 /// Counter of the stamp that a file may be made with. Any above it was written after the file's name was
 /// synced. After a failed sync of the directory a name that is there may still vanish, whatever later
