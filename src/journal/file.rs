@@ -1,15 +1,17 @@
-//! One journal file: its name, its header, and the messages in it found again by their place.
-//! Owns: names, places, reading. May touch: `change`, `frame`, `header`, `storage`.
-//! Never: writes frames; that is the writer's work.
+//! One journal file: its name, its header, its newest end; and the table of all files that hold records.
+//! Owns: names, the first look at a file, the table. May touch: `frame`, `header`, `records`, `storage`.
+//! Never: knows what a frame means; that is the writer's and the scan's work.
 
-use super::frame::FRAME_HEADER_BYTES;
-use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, Stamp};
-use crate::change::{self, Append, Change, Commit, Mentioned};
-use crate::error::{Error, Result};
-use crate::storage::{Body, Storage, StorageFile};
-use std::path::PathBuf;
+pub(super) use super::frame::digest_frame;
+use super::header::{BadHeader, FRAMES_OFFSET, FileHeader, FirstPage, Stamp, UUID_OFFSET, read_page};
+pub(super) use super::records::Place;
+use super::records::{MESSAGES_BIT, Records, Sealed, Stored};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Storage, StorageFile};
+use std::io;
+use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 const SUFFIX: &str = ".journal";
 
@@ -24,84 +26,31 @@ pub(crate) fn journal_id(name: &str) -> Option<u64> {
     (id != 0 && journal_name(id) == name).then_some(id)
 }
 
-/// Where a record lies: file and offset, in eight bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place(u64);
-
-impl Place {
-    pub fn new(file_id: u64, offset: u64) -> Place {
-        assert!(file_id <= FILE_ID_MAX && offset <= u64::from(u32::MAX), "the writer rolls long before");
-        Place(file_id << 32 | offset)
-    }
-
-    pub fn file_id(self) -> u64 {
-        self.0 >> 32
-    }
-
-    pub fn offset(self) -> u64 {
-        self.0 & u64::from(u32::MAX)
-    }
-}
-
-/// A message as it lies in a file.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stored {
-    pub append: Append,
-    pub commit: Commit,
-    /// Where the mentions begin, which the body follows.
-    tail_offset: u64,
-    tail_bytes: usize,
-}
-
-impl Stored {
-    /// How long the body is.
-    pub fn body_bytes(&self) -> usize {
-        self.tail_bytes - usize::from(self.append.mention_bytes)
-    }
-}
-
-/// A record whose fields were read, and where its tail lies.
-struct Parsed {
-    change: Change,
-    commit: Commit,
-    tail_offset: u64,
-    tail_bytes: usize,
-}
-
 /// A journal file that is open for reading, and for writing if it is the newest.
 #[derive(Debug)]
 pub(crate) struct JournalFile {
     pub header: FileHeader,
-    pub handle: Arc<dyn StorageFile>,
-    pub path: PathBuf,
-    pub seed: u32,
-    /// Where the frames end that may be read.
-    end: AtomicU64,
+    records: Arc<Records>,
 }
 
 impl JournalFile {
-    /// `end` is where the frames end that are already there.
+    /// `end` is where the frames end that are already there, all of them known to be good.
     pub fn new(storage: &dyn Storage, header: FileHeader, handle: Arc<dyn StorageFile>, end: u64) -> JournalFile {
         let path = storage.path(&journal_name(header.file_id));
-        handle.settle(end);
-        JournalFile { seed: header.seed(), header, handle, path, end: AtomicU64::new(end) }
+        let records = Records::trusted(handle, path, header.file_id, header.seed(), end);
+        JournalFile { header, records: Arc::new(records) }
     }
 
-    pub fn id(&self) -> u64 {
-        self.header.file_id
-    }
-
-    pub fn end(&self) -> u64 {
-        self.end.load(Ordering::Acquire)
+    /// What it holds, for readers.
+    pub fn records(&self) -> &Arc<Records> {
+        &self.records
     }
 
     /// Writes frames behind the present end and lets readers see them.
     pub fn append(&self, frames: &[u8]) -> Result<()> {
         let end = self.end();
         self.handle.write_at(end, frames).map_err(|error| Error::io("write", &self.path, error))?;
-        let end = end + frames.len() as u64;
-        self.handle.settle(end);
-        self.end.store(end, Ordering::Release);
+        self.extend(end + frames.len() as u64);
         Ok(())
     }
 
@@ -114,120 +63,125 @@ impl JournalFile {
     pub fn stamp(&self, stamp: Stamp) -> Result<()> {
         stamp.write(&*self.handle, self.seed).map_err(|error| Error::io("write", &self.path, error))
     }
+}
 
-    /// Reads the message whose record begins at `offset`.
-    pub fn read(&self, offset: u64) -> Result<Stored> {
-        let Parsed { change, commit, tail_offset, tail_bytes } = self.record(offset)?;
-        match change {
-            Change::Append(append) if usize::from(append.mention_bytes) <= tail_bytes => {
-                Ok(Stored { append, commit, tail_offset, tail_bytes })
-            }
-            _ => Err(self.damaged(offset)),
-        }
-    }
+impl Deref for JournalFile {
+    type Target = Records;
 
-    /// The body of the edit whose record begins at `offset`.
-    pub fn edited_body(&self, offset: u64) -> Result<Body> {
-        let Parsed { change, tail_offset, tail_bytes, .. } = self.record(offset)?;
-        match change {
-            Change::Amend(amend) if !amend.recalls => self.bytes(tail_offset, tail_bytes),
-            _ => Err(self.damaged(offset)),
-        }
-    }
-
-    fn record(&self, offset: u64) -> Result<Parsed> {
-        let end = self.end();
-        if !(FRAMES_OFFSET..end).contains(&offset) {
-            return Err(self.damaged(offset));
-        }
-        let available = (end - offset) as usize;
-        if let Some(bytes) = self.handle.mapped(offset, available) {
-            return self.parse(offset, end, bytes);
-        }
-        // Enough for any record's fields, so that only the tail is read another time.
-        let mut bytes = [0; change::RECORD_BYTES_MAX];
-        let bytes = &mut bytes[..available.min(change::RECORD_BYTES_MAX)];
-        self.handle.read_at(offset, bytes).map_err(|error| Error::io("read", &self.path, error))?;
-        self.parse(offset, end, bytes)
-    }
-
-    /// The first byte of the record at `offset`, if it costs nothing but memory to look.
-    #[inline]
-    pub fn first_byte(&self, offset: u64) -> u8 {
-        self.handle.mapped(offset, 1).map_or(0, |bytes| bytes[0])
-    }
-
-    /// The body of a message, where it lies.
-    pub fn body(&self, stored: &Stored) -> Result<Body> {
-        let mention_bytes = u64::from(stored.append.mention_bytes);
-        self.bytes(stored.tail_offset + mention_bytes, stored.body_bytes())
-    }
-
-    /// Whom a message mentions.
-    pub fn mentions(&self, stored: &Stored) -> Result<Vec<Mentioned>> {
-        if stored.append.mention_bytes == 0 {
-            return Ok(Vec::new());
-        }
-        let bytes = self.bytes(stored.tail_offset, stored.append.mention_bytes.into())?;
-        change::decode_mentions(&bytes).ok_or_else(|| self.damaged(stored.tail_offset))
-    }
-
-    fn bytes(&self, offset: u64, length: usize) -> Result<Body> {
-        self.handle.body(offset, length).map_err(|error| Error::io("read", &self.path, error))
-    }
-
-    /// `bytes` begin with the record and hold at least its fields.
-    #[inline]
-    fn parse(&self, offset: u64, end: u64, bytes: &[u8]) -> Result<Parsed> {
-        let mut record = bytes;
-        let length = change::decode_length(&mut record).ok_or_else(|| self.damaged(offset))?;
-        let record_offset = offset + (bytes.len() - record.len()) as u64;
-        if length as u64 > end - record_offset {
-            return Err(self.damaged(offset));
-        }
-        let record = &record[..length.min(record.len())];
-        let decoded = change::decode(record).ok_or_else(|| self.damaged(offset))?;
-        let fields = record.len() - decoded.tail.len();
-        Ok(Parsed {
-            change: decoded.change,
-            commit: decoded.commit,
-            tail_offset: record_offset + fields as u64,
-            tail_bytes: length - fields,
-        })
-    }
-
-    #[cold]
-    fn damaged(&self, offset: u64) -> Error {
-        Error::corruption_at(&self.path, offset, "the record of a message", "other bytes")
+    fn deref(&self) -> &Records {
+        &self.records
     }
 }
 
-/// The live files, by id.
+/// Reads and judges the first page of what should be the journal file with this id.
+pub(super) fn load_first_page(handle: &dyn StorageFile, path: &Path, file_id: u64) -> Result<FirstPage> {
+    let page = read_page(handle).map_err(|error| Error::io("read", path, error))?;
+    let Some(page) = page else {
+        return Err(Error::corruption_at(path, handle.length(), "a header page", "the end of the file"));
+    };
+    let page = FileHeader::decode(&page).map_err(|bad| match bad {
+        BadHeader::Damaged { offset, expected, found } => Error::corruption_at(path, offset, expected, found),
+        BadHeader::Unsupported { format, features } => Error::new(
+            ErrorKind::Unsupported,
+            format!("written by a newer version: file={} format={format} features={features:x}", path.display()),
+        ),
+    })?;
+    let header = &page.header;
+    if header.file_id != file_id {
+        let (want, got) = (format!("file id {file_id}"), format!("file id {}", header.file_id));
+        return Err(Error::corruption_at(path, 32, want, got));
+    }
+    if header.file_bytes != handle.length() || header.file_bytes > u64::from(u32::MAX) {
+        let want = format!("{} bytes", header.file_bytes);
+        return Err(Error::corruption_at(path, handle.length(), want, format!("{} bytes", handle.length())));
+    }
+    Ok(page)
+}
+
+/// Opens a journal that is complete and that this process has not gone through: only its header is read,
+/// the rest is checked when it is first needed. `uuids` are those the store has had.
+pub(crate) fn open_sealed(
+    storage: &dyn Storage,
+    file_id: u64,
+    sealed: Sealed,
+    uuids: &[[u8; 16]],
+) -> Result<JournalFile> {
+    let name = journal_name(file_id);
+    let path = storage.path(&name);
+    let handle = storage.open(&name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Error::corruption_at(&path, 0, "a live file", "no such file"),
+        _ => Error::io("open", &path, error),
+    })?;
+    let FirstPage { header, .. } = load_first_page(&*handle, &path, file_id)?;
+    if !uuids.contains(&header.uuid) {
+        return Err(Error::corruption_at(&path, UUID_OFFSET, "a file of this store", "a file of another store"));
+    }
+    if !(FRAMES_OFFSET..=header.file_bytes).contains(&sealed.end) {
+        let found = format!("{} bytes", header.file_bytes);
+        return Err(Error::corruption_at(&path, sealed.end, "frames up to here", found));
+    }
+    let records = Records::sealed(handle, path, file_id, header.seed(), sealed);
+    Ok(JournalFile { header, records: Arc::new(records) })
+}
+
+/// The live files of records, by id.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct FileTable(Vec<Arc<JournalFile>>);
+pub(crate) struct FileTable {
+    /// Those of journals first, since their ids are lower; each kind ascending.
+    files: Vec<(u64, Arc<Records>)>,
+    /// Where the newest journal stands among them.
+    newest: usize,
+}
 
 impl FileTable {
-    /// Adds a file newer than all others.
+    /// Adds a journal.
     pub fn add(&mut self, file: Arc<JournalFile>) {
-        self.0.push(file);
+        self.insert(file.records.clone());
     }
 
-    pub fn get(&self, place: Place) -> Result<&Arc<JournalFile>> {
-        // Ids mostly follow one another, so the newest is a good mark to count from.
-        let id = place.file_id();
-        let newest = self.0.last().map_or(0, |file| file.id());
-        let guess =
-            (self.0.len() - 1).checked_sub(newest.wrapping_sub(id) as usize).and_then(|index| self.0.get(index));
-        if let Some(file) = guess.filter(|file| file.id() == id) {
-            return Ok(file);
+    /// Adds a file, or puts it in place of the one with its id.
+    pub fn insert(&mut self, records: Arc<Records>) {
+        let id = records.id();
+        match self.files.binary_search_by_key(&id, |(id, _)| *id) {
+            Ok(index) => self.files[index].1 = records,
+            Err(index) => self.files.insert(index, (id, records)),
         }
-        match self.0.binary_search_by_key(&id, |file| file.id()) {
-            Ok(index) => Ok(&self.0[index]),
-            Err(_) => {
-                let path = PathBuf::from(journal_name(id));
-                Err(Error::corruption_at(&path, place.offset(), "a live file", "no such file"))
+        self.find_newest();
+    }
+
+    /// Takes a file away; false if it is not there.
+    pub fn remove(&mut self, file_id: u64) -> bool {
+        let Ok(index) = self.files.binary_search_by_key(&file_id, |(id, _)| *id) else { return false };
+        self.files.remove(index);
+        self.find_newest();
+        true
+    }
+
+    fn find_newest(&mut self) {
+        self.newest = self.files.partition_point(|(id, _)| *id < MESSAGES_BIT).saturating_sub(1);
+    }
+
+    pub fn get(&self, place: Place) -> Result<&Arc<Records>> {
+        let id = place.file_id();
+        // Journals mostly have ids that follow one another, so the newest is a good mark to count from.
+        if let Some((newest, records)) = self.files.get(self.newest) {
+            if *newest == id {
+                return Ok(records);
+            }
+            let guess = newest.checked_sub(id).and_then(|back| self.newest.checked_sub(back as usize));
+            if let Some((_, records)) = guess.map(|index| &self.files[index]).filter(|(guessed, _)| *guessed == id) {
+                return Ok(records);
             }
         }
+        match self.files.binary_search_by_key(&id, |(id, _)| *id) {
+            Ok(index) => Ok(&self.files[index].1),
+            Err(_) => Err(not_live(place)),
+        }
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Records>> {
+        self.files.iter().map(|(_, records)| records)
     }
 
     /// Reads the message at `place`.
@@ -236,15 +190,18 @@ impl FileTable {
     }
 }
 
-/// Adds a frame to the digest of the frames before it: their headers, whose checksums stand for the
-/// payloads.
-pub(crate) fn digest_frame(digest: u64, frame: &[u8]) -> u64 {
-    xxhash_rust::xxh3::xxh3_64_with_seed(&frame[..FRAME_HEADER_BYTES], digest)
+#[cold]
+fn not_live(place: Place) -> Error {
+    let id = place.file_id();
+    let name = if id < MESSAGES_BIT { journal_name(id) } else { format!("{:016x}.messages", id & !MESSAGES_BIT) };
+    Error::corruption_at(Path::new(&name), place.offset(), "a live file", "no such file")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::header::FILE_ID_MAX;
     use super::*;
+    use crate::storage::SimStorage;
 
     #[test]
     fn only_exact_names_are_journal_files() {
@@ -258,9 +215,50 @@ mod tests {
         }
     }
 
+    fn table_of(ids: &[u64]) -> FileTable {
+        let storage = SimStorage::new(1);
+        let mut table = FileTable::default();
+        for id in ids {
+            let handle = storage.create(&format!("{id}-{}", table.iter().count()), 8192).unwrap();
+            table.insert(Arc::new(Records::trusted(handle, "file".into(), *id, 7, FRAMES_OFFSET)));
+        }
+        table
+    }
+
+    #[test]
+    fn every_file_is_found_by_its_id_and_no_other() {
+        let sets: [&[u64]; 5] =
+            [&[], &[4], &[3, 4, 5, 9, 10], &[MESSAGES_BIT | 1], &[7, MESSAGES_BIT | 1, 8, MESSAGES_BIT | 6, 2]];
+        for ids in sets {
+            let mut table = table_of(ids);
+            for id in (0..12).chain((0..12).map(|id| id | MESSAGES_BIT)) {
+                let found = table.get(Place::new(id, 0)).map(|file| file.id()).ok();
+                assert_eq!(found, ids.contains(&id).then_some(id), "{ids:?}");
+            }
+            for (index, id) in ids.iter().enumerate() {
+                assert!(table.remove(*id) && !table.remove(*id));
+                for id in ids {
+                    let is_left = ids[index + 1..].contains(id);
+                    assert_eq!(table.get(Place::new(*id, 0)).is_ok(), is_left, "{ids:?} {id}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_put_in_anew_takes_the_place_of_the_old_one() {
+        let mut table = table_of(&[3, 4]);
+        let other = table_of(&[3]).files[0].1.clone();
+        table.insert(other.clone());
+        assert!(Arc::ptr_eq(table.get(Place::new(3, 0)).unwrap(), &other));
+        assert_eq!(table.iter().count(), 2);
+    }
+
     #[test]
     fn a_place_keeps_file_and_offset() {
         let place = Place::new(FILE_ID_MAX, 1 << 30);
         assert_eq!((place.file_id(), place.offset()), (FILE_ID_MAX, 1 << 30));
+        let place = Place::new(FILE_ID_MAX | MESSAGES_BIT, u32::MAX.into());
+        assert_eq!((place.file_id(), place.offset()), (FILE_ID_MAX | MESSAGES_BIT, u32::MAX.into()));
     }
 }

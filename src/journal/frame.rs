@@ -31,6 +31,8 @@ pub(crate) enum FrameKind {
     Open = 5,
     /// Segments were made and are live from here on, and what they replace is not.
     Installed = 6,
+    /// Records of messages and edits, in a file that a merge made.
+    Messages = 7,
 }
 
 impl FrameKind {
@@ -42,6 +44,7 @@ impl FrameKind {
             4 => FrameKind::Close,
             5 => FrameKind::Open,
             6 => FrameKind::Installed,
+            7 => FrameKind::Messages,
             _ => return None,
         })
     }
@@ -157,6 +160,12 @@ pub(crate) fn decode(bytes: &[u8], seed: u32, offset: u64) -> Result<(FrameHeade
         Some(byte) => Err(BadFrame { expected: "zeros after the payload", found: (*byte).into() }),
         None => Ok((header, payload)),
     }
+}
+
+/// Adds a frame to the digest of the frames before it: their headers, whose checksums stand for the
+/// payloads.
+pub(crate) fn digest_frame(digest: u64, frame: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(&frame[..FRAME_HEADER_BYTES], digest)
 }
 
 fn checksum(seed: u32, offset: u64, header: &[u8], payload: &[u8]) -> u32 {

@@ -3,13 +3,15 @@
 //! (names), `storage`.
 //! Never: knows what a change does to a store.
 
-mod frame;
+pub(crate) mod frame;
 
 mod header;
 
 mod manifest;
 
 mod live;
+
+mod records;
 
 mod file;
 
@@ -29,12 +31,16 @@ mod recover;
 
 pub(crate) use commit::{CommitPoint, LocalSync};
 pub(crate) use directory::SealedJournal;
-pub(crate) use file::{FileTable, Place, Stored};
+pub(crate) use file::{FileTable, JournalFile, open_sealed};
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};
 pub use newest::CutTail;
 pub(crate) use prepare::{Spare, prepare_spare};
+pub(crate) use records::{
+    CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored, WalkedRecord,
+    WholeRecord, directory_crc,
+};
 pub use recover::Recovery;
 pub(crate) use recover::{Found, RecoverOptions, ReplayTarget, ends_since, recover};
 pub(crate) use scan::{Replayed, Unreplayable};

@@ -2,13 +2,13 @@
 //! Owns: the judgement of one file. May touch: `change`, `file`, `frame`, `header`, `live`, `manifest`, `storage`.
 //! Never: changes a file, or decides what becomes of one.
 
-use super::file::{Place, digest_frame, journal_name};
+use super::file::{Place, digest_frame, journal_name, load_first_page};
 use super::frame::{self, BadFrame, FrameHeader, FrameKind};
-use super::header::{BadHeader, FRAMES_OFFSET, FileHeader, FirstPage, Stamp, read_page};
+use super::header::{FRAMES_OFFSET, FileHeader, FirstPage, Stamp};
 use super::live::{Files, OpenMark, decode_closing};
 use super::manifest::{Installed, Manifest};
 use crate::change::{self, Decoded};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -100,26 +100,7 @@ impl Opened {
             move |error| Error::io(operation, &path, error)
         };
         let handle = storage.open(&name).map_err(io("open"))?;
-        let page = read_page(&*handle).map_err(io("read"))?;
-        let Some(page) = page else {
-            return Err(Error::corruption_at(&path, handle.length(), "a header page", "the end of the file"));
-        };
-        let page = FileHeader::decode(&page).map_err(|bad| match bad {
-            BadHeader::Damaged { offset, expected, found } => Error::corruption_at(&path, offset, expected, found),
-            BadHeader::Unsupported { format, features } => Error::new(
-                ErrorKind::Unsupported,
-                format!("written by a newer version: file={} format={format} features={features:x}", path.display()),
-            ),
-        })?;
-        let header = &page.header;
-        if header.file_id != file_id {
-            let (want, got) = (format!("file id {file_id}"), format!("file id {}", header.file_id));
-            return Err(Error::corruption_at(&path, 32, want, got));
-        }
-        if header.file_bytes != handle.length() || header.file_bytes > u64::from(u32::MAX) {
-            let want = format!("{} bytes", header.file_bytes);
-            return Err(Error::corruption_at(&path, handle.length(), want, format!("{} bytes", handle.length())));
-        }
+        let page = load_first_page(&*handle, &path, file_id)?;
         Ok(Opened { handle, path, page })
     }
 
@@ -176,6 +157,7 @@ impl Loaded {
             match header.kind {
                 FrameKind::Files if offset == FRAMES_OFFSET => {}
                 FrameKind::Files => return Err(senseless(offset, "a list of files only at the start")),
+                FrameKind::Messages => return Err(senseless(offset, "a frame of a journal")),
                 FrameKind::Changes => {
                     count = count_records(payload).ok_or_else(|| senseless(offset, "records"))?;
                 }
