@@ -36,6 +36,9 @@ mod segment;
 // Where changes are written, made durable, and found again after a crash.
 mod journal;
 
+// Where the messages of sealed journals lie.
+mod unit;
+
 // What the changes add up to, in memory.
 mod state;
 

@@ -28,6 +28,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Least that [`crate::Options::memory_bytes_max`] can be: 64 KiB.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// Most bytes of a message body, unless [`crate::Settings`] say otherwise.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most that [`crate::Settings::body_bytes_max`] can be.

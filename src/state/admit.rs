@@ -10,7 +10,7 @@ use super::member::{Presence, Row};
 use super::names::ALLOTTED;
 use super::timeline::Tip;
 use super::{State, names};
-use crate::change::{Append, Change, Commit, Mark, RowKey, decode_hides, decode_mentions};
+use crate::change::{Opens, Append, Change, Commit, Mark, RowKey, decode_hides, decode_mentions};
 use crate::id::{GroupId, Timeline, UserId};
 use crate::limits::{
     BODY_BYTES_LIMIT, BROADCAST_SOURCES_MAX, HIDE_SEQS_MAX, MEMBER_BYTES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX,
@@ -96,12 +96,12 @@ impl State {
             Change::AddUser(change) => self.admits_appearance(change.user, true),
             Change::Name(name) => {
                 expect((1..=NAME_BYTES_MAX).contains(&tail.len()), "a name within its limits")?;
-                expect(self.names.id(name.kind, tail).is_none(), "a name that is free")?;
+                expect(self.name_id(name.kind, tail).is_none(), "a name that is free")?;
                 expect(name.id > ALLOTTED && name.id > self.names.newest(name.kind), "an id that was not given")?;
                 expect(!name.appears || name.kind == names::PEOPLE, "only a user comes to exist by its name")?;
                 self.admits_appearance(UserId(name.id), name.appears)
             }
-            Change::FreeName(name) => expect(self.names.id(name.kind, tail) == Some(name.id), "a name that is taken"),
+            Change::FreeName(name) => expect(self.name_id(name.kind, tail) == Some(name.id), "a name that is taken"),
             Change::Forget(forget) => {
                 let tip = self.tip(forget.timeline).ok_or("a timeline that exists")?;
                 let session = self.slot(forget.timeline).and_then(|slot| self.session(forget.user, slot));
@@ -166,7 +166,8 @@ impl State {
                     (pair.low(), opens.low_session, opens.low_appears),
                     (pair.high(), opens.high_session, opens.high_appears),
                 ];
-                for (user, session, appears) in ends {
+                // Where nothing opens both have their sessions since the message that opened them.
+                for (user, session, appears) in ends.into_iter().filter(|_| before.opens || opens != Opens::default()) {
                     let is_both = pair.low() == pair.high() && opens.low_session;
                     let has_session = row(user).is_some_and(Row::is_session);
                     expect(has_session != (session || is_both), "sessions for both ends")?;
@@ -176,7 +177,7 @@ impl State {
             }
             None => {
                 expect(
-                    opens == crate::change::Opens { sender_appears: opens.sender_appears, ..Default::default() },
+                    opens == Opens { sender_appears: opens.sender_appears, ..Opens::default() },
                     "no ends",
                 )?;
                 self.admits_appearance(sender, opens.sender_appears)

@@ -30,7 +30,9 @@ impl State {
             Change::Leave(leave) => self.apply_leave(leave, commit),
             Change::Mark(mark) => self.apply_mark(mark, commit),
             Change::Clear(clear) => self.apply_clear(clear, commit),
-            Change::Flags(SetFlags { row, flags }) => self.row_set(row, commit, |row| row.flags = *flags),
+            Change::Flags(SetFlags { row, flags }) => {
+                self.row_set(row, commit, |row| row.flags = *flags);
+            }
             Change::Metadata(SetMetadata { row }) => self.apply_metadata(row, tail, commit),
             Change::Hide(Hide { row }) => self.apply_hide(row, tail, commit),
             Change::Member(member) => self.apply_member(member, tail, commit),

@@ -21,6 +21,8 @@ mod dedup;
 
 mod commit_times;
 
+pub(crate) mod stored;
+
 mod resident;
 
 mod apply;
@@ -33,8 +35,10 @@ mod sequence;
 
 pub(crate) use amended::{Amendment, Recalled};
 pub(crate) use member::{Hide, Notes, Presence, Row};
+pub(crate) use commit_times::CommitTimes;
 pub(crate) use needs::{Need, take_misses};
 pub(crate) use overlay::Taken;
+pub(crate) use resident::Loaded;
 pub(crate) use roster::Seat;
 pub(crate) use sequence::{
     AmendFound, AmendPlan, Answer, ClearPlan, Decided, FlagsPlan, HidePlan, Known, MarkPlan, PreparedAppend, Sequenced,
@@ -46,9 +50,9 @@ pub(crate) use timeline::{Alerts, Head, Tip, Whereabouts, kinds};
 use crate::id::{ClientId, NameKind, Peer, Source, Timeline, UserId};
 use crate::journal::FileTable;
 use crate::settings::Settings;
+use crate::unit::Segments;
 use ahash::RandomState;
-use cells::{Cells, NEWEST_UNKNOWN, Standing};
-use commit_times::CommitTimes;
+use cells::{Cells, Standing};
 use dedup::Dedup;
 use member::Person;
 use names::Names;
@@ -68,6 +72,8 @@ pub(crate) struct State {
     /// What was removed up to this version may be forgotten.
     pub horizon: u64,
     pub files: Arc<FileTable>,
+    /// What sealing made.
+    pub segments: Arc<Segments>,
     cells: Cells,
     users: HashMap<UserId, u32, RandomState>,
     people: Vec<Person>,
@@ -98,6 +104,7 @@ impl State {
             time: 0,
             horizon: 0,
             files: Arc::default(),
+            segments: Arc::default(),
             cells: Cells::default(),
             users: HashMap::default(),
             people: Vec::new(),
@@ -161,6 +168,11 @@ impl State {
     fn missed_head(&self, slot: u32) -> &Head {
         missed(Need::Head(self.cells.get(slot).timeline));
         &self.nobody
+    }
+
+    /// The timeline whose slot this is.
+    pub fn timeline_at(&self, slot: u32) -> Timeline {
+        self.cells.get(slot).timeline
     }
 
     /// The version of the newest change that any user could see in the timeline at a slot, but for those
@@ -330,6 +342,11 @@ impl State {
     /// The commit times of what is in no index yet.
     pub fn commit_times(&self) -> &CommitTimes {
         &self.commit_times
+    }
+
+    /// Rises whenever the files change.
+    pub fn segments_generation(&self) -> u64 {
+        self.segments.generation
     }
 
     fn person(&self, user: UserId) -> Option<&Person> {

@@ -7,6 +7,7 @@
 //! ends a round at one version: whatever the lists name goes to disk as it was then. It is written down
 //! little by little; what changes before its turn is written down just before it does.
 
+use super::CommitTimes;
 use super::cells::{NEWEST_UNKNOWN, Standing};
 use super::member::{Notes, Person, Row};
 use super::needs::Need;
@@ -30,6 +31,8 @@ pub(super) struct Pending {
     frozen: Option<Frozen>,
     /// Bytes in memory, about.
     resident_bytes: usize,
+    /// Where letting go has got to.
+    sweep: usize,
 }
 
 /// What changed in a round, each once.
@@ -62,6 +65,7 @@ impl Pending {
             lists: Lists::default(),
             frozen: None,
             resident_bytes: 0,
+            sweep: 0,
         }
     }
 
@@ -93,13 +97,21 @@ impl State {
         self.pending.all_here
     }
 
-    /// There are rows on disk.
-    pub fn set_rows_on_disk(&mut self) {
+    /// There are rows on disk, and the commit times that they do not have begin with `times`.
+    pub fn set_rows_on_disk(&mut self, times: CommitTimes) {
         self.pending.all_here = false;
-        for person in &mut self.people {
-            debug_assert!(person.is_known && person.is_complete, "all of it was in memory until now");
-            person.is_complete = true;
-        }
+        self.commit_times = times;
+    }
+
+    /// The head of a timeline, if it is in memory.
+    pub fn head_if_here(&self, timeline: Timeline) -> Option<&Head> {
+        self.cells.head(self.cells.slot(timeline)?)
+    }
+
+    /// Whether a user is in the timeline now, by what is in memory.
+    pub fn is_present_here(&self, user: UserId, timeline: Timeline) -> bool {
+        let row = self.cells.slot(timeline).and_then(|slot| self.person(user)?.row(slot));
+        row.is_some_and(Row::is_present)
     }
 
     /// Whether a thing is in memory; as a look does, it notes a miss.
@@ -316,9 +328,12 @@ impl State {
         self.pending.lists.names.push((kind, id, name.into()));
     }
 
-    /// How many things the present round has to write down.
-    pub fn unsealed_count(&self) -> usize {
-        self.pending.lists.heads.len() + self.pending.lists.rows.len()
+    /// About how many bytes of memory are taken by what no sealing has written down.
+    pub fn unsealed_bytes(&self) -> usize {
+        const HEAD_BYTES: usize = size_of::<Head>() + 160;
+        const ROW_BYTES: usize = size_of::<Row>() + size_of::<Person>() / 2;
+        let lists = &self.pending.lists;
+        lists.heads.len() * HEAD_BYTES + lists.rows.len() * ROW_BYTES + self.dedup.bytes()
     }
 
     /// About how many bytes all this takes in memory.
@@ -399,9 +414,8 @@ impl State {
     pub fn sealed(&mut self) -> Vec<u32> {
         let Some(frozen) = self.pending.frozen.take() else { return Vec::new() };
         self.pending.sealed = self.pending.round - 1;
-        if self.pending.all_here {
-            self.set_rows_on_disk();
-        }
+        // Until now all of it was in memory.
+        self.pending.all_here = false;
         self.dedup.forget_up_to(frozen.journal);
         self.names.sealed(&self.pending.lists.names);
         frozen.heads
@@ -421,27 +435,41 @@ impl State {
         self.commit_times.forget_up_to(version);
     }
 
-    /// Lets go of what is on disk and was not used since the last sweep, until no more than `bytes_max` are
-    /// in memory. About `count` things are looked at; true if it is to be called again.
-    pub fn evict(&mut self, sweep: &mut Sweep, count: usize, bytes_max: usize) -> bool {
-        if self.pending.all_here || self.resident_bytes() <= bytes_max {
+    /// Lets go of what is on disk and was not used since the last sweep, while more than `bytes_max` are in
+    /// memory. At most `count` things are looked at. False if all is well.
+    pub fn evict(&mut self, count: usize, bytes_max: usize) -> bool {
+        if self.pending.all_here {
             return false;
         }
-        let people = self.people.len();
         for _ in 0..count {
-            if sweep.position < people {
-                self.evict_person(sweep.position);
-            } else if sweep.position - people < self.cells.count() {
-                self.evict_head((sweep.position - people) as u32);
-            } else {
-                sweep.position = 0;
-                sweep.rounds += 1;
-                // Twice round: the first time everything may have been used.
-                return sweep.rounds <= 2;
+            if self.resident_bytes() <= bytes_max {
+                return false;
             }
-            sweep.position += 1;
+            let (position, people) = (self.pending.sweep, self.people.len());
+            if position < people {
+                self.evict_person(position);
+            } else if position - people < self.cells.count() {
+                self.evict_head((position - people) as u32);
+            }
+            self.pending.sweep = if position < people + self.cells.count() { position + 1 } else { 0 };
         }
         true
+    }
+
+    /// The timelines whose heads are in memory.
+    pub fn timelines_here(&self) -> impl Iterator<Item = Timeline> + '_ {
+        let here = self.cells.iter().filter(|(_, cell)| matches!(cell.standing, Standing::Here(_)));
+        here.map(|(_, cell)| cell.timeline)
+    }
+
+    /// The users of whom something is in memory.
+    pub fn users_here(&self) -> impl Iterator<Item = UserId> + '_ {
+        self.users.keys().copied()
+    }
+
+    /// How many things [`State::evict`] looks at in a sweep.
+    pub fn sweep_length(&self) -> usize {
+        self.people.len() + self.cells.count() + 1
     }
 
     fn evict_person(&mut self, index: usize) {
@@ -491,13 +519,6 @@ impl State {
         }
         cells.remove_if_unheld(slot);
     }
-}
-
-/// Where letting go has got to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sweep {
-    position: usize,
-    rounds: u32,
 }
 
 impl Pending {

@@ -74,6 +74,8 @@ pub(crate) enum Stale {
     NeedsRoom,
     /// Another change of the same thing is to be published first, the one with this version.
     Pending(u64),
+    /// Something it looks at is not in memory.
+    Missing,
 }
 
 /// What a change is to the reserve of the journal.
@@ -150,8 +152,11 @@ impl Sequencer {
         if let Some(row) = row.filter(Row::is_session) {
             return Some(Session { row, opening: None });
         }
+        if !matches!(timeline, Timeline::Broadcast(_)) {
+            return None;
+        }
         let exists_since = self.overlay.exists_since(user).unwrap_or_else(|| state.exists_since(user));
-        let row = state.broadcast_session(state.slot(timeline)?, row.as_ref(), exists_since)?;
+        let row = state.broadcast_since(state.slot(timeline)?, row.as_ref(), exists_since)?;
         Some(Session { row, opening: Some(Opening { floor: row.floor, floor_ordinal: row.floor_ordinal }) })
     }
 

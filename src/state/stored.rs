@@ -14,7 +14,7 @@
 //! | `U`, user, 1, timeline | a row with its notes |
 //! | `N`, kind, name | the id |
 //! | `I`, kind, id | the name |
-//! | `S`, source | whether it sends a broadcast |
+//! | `S`, source as a broadcast's timeline | whether it sends a broadcast |
 //! | `D`, hash, seq | a client id that is taken: commit time in seconds |
 //! | `C`, version | commit times from that version on |
 //! | `G` | what there is one of: horizon, time, settings, newest names |
@@ -27,7 +27,7 @@ use super::timeline::{Head, PART_SEQS, Part, Side, Tip};
 use crate::change::{self, Change, Commit, Decoded, Flags};
 use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::journal::Place;
-use crate::segment::key::{put_source, put_timeline, take_source, take_timeline};
+use crate::segment::key::{put_timeline, take_timeline};
 use crate::settings::{GroupSettings, Settings};
 use crate::varint::{put, take};
 use std::sync::Arc;
@@ -556,15 +556,15 @@ fn take_notes(value: &mut &[u8]) -> Option<Notes> {
 /// Writes whether a source sends a broadcast.
 pub(crate) fn add_source(entries: &mut Entries, source: Source, is_broadcast: bool) {
     let mut key = vec![SOURCE];
-    put_source(&mut key, source);
+    put_timeline(&mut key, Timeline::Broadcast(source));
     entries.add(&key, key.len(), Some(&[is_broadcast.into()]));
 }
 
 /// A source, and whether it sends a broadcast.
 pub(crate) fn take_source_row(mut key: &[u8], value: &[u8]) -> Option<(Source, bool)> {
-    let source = take_source(&mut key)?;
-    match (key, value) {
-        ([], [is_broadcast @ (0 | 1)]) => Some((source, *is_broadcast == 1)),
+    let timeline = take_timeline(&mut key)?;
+    match (timeline, key, value) {
+        (Timeline::Broadcast(source), [], [is_broadcast @ (0 | 1)]) => Some((source, *is_broadcast == 1)),
         _ => None,
     }
 }
@@ -635,4 +635,29 @@ pub(crate) fn row_timeline(key: &[u8]) -> Option<Timeline> {
 /// Whether a key of a user is that of its existence.
 pub(crate) fn is_person_key(key: &[u8]) -> bool {
     key.get(USER_PREFIX..) == Some(&[CORE])
+}
+
+/// Whose row a key names, if it is the one that everyone of the kind has or may have.
+pub(crate) enum Owner {
+    Timeline(Timeline),
+    User(UserId),
+    /// An id with a name.
+    Name(NameKind, u64),
+}
+
+/// Whose row a key names.
+pub(crate) fn owner(key: &[u8]) -> Option<Owner> {
+    let (&family, mut rest) = key.split_first()?;
+    match family {
+        TIMELINE => {
+            let timeline = take_timeline(&mut rest)?;
+            (rest == [CORE]).then_some(Owner::Timeline(timeline))
+        }
+        USER => Some(Owner::User(UserId(be(rest.get(..8)?)?))),
+        NAME_OF => {
+            let kind = Names::kind_of(take_byte(&mut rest)?)?;
+            Some(Owner::Name(kind, be(rest)?))
+        }
+        _ => None,
+    }
 }

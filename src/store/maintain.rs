@@ -4,6 +4,7 @@
 
 use super::pipeline::Pipeline;
 use super::{Store, StoreTime, Ticket};
+use crate::error::Result;
 use crate::limits::HORIZON_MICROS;
 use crate::settings::Settings;
 use crate::state::{Effect, Maintained, Sequencer, State};
@@ -25,7 +26,7 @@ impl Store {
     /// # Errors
     /// `LimitExceeded` for one out of its range, `Full`, `Poisoned`, `Closed`.
     pub fn set_settings(&self, settings: Settings) -> Ticket<Effect> {
-        self.checked(settings.check(), |sequencer, _, now| sequencer.set_settings(now, settings))
+        self.checked(settings.check(), |_| (), |sequencer, _, now| sequencer.set_settings(now, settings))
     }
 
     /// What time it is for the store, and whether the wall clock is followed.
@@ -51,29 +52,28 @@ impl Store {
     /// `Full`, `Poisoned`, `Closed`.
     pub fn maintain(&self, now: Timestamp) -> Ticket<Maintained> {
         let horizon = old_version(&self.pipeline, now);
-        self.ticket((), |(), sequencer, _, now| sequencer.raise_horizon(now, horizon))
+        self.planned(horizon, |_, _, _, _| (), |horizon, sequencer, _, now| sequencer.raise_horizon(now, *horizon))
     }
 }
 
 /// The newest version that is old enough at `now` to be forgotten; 0 while the clock is in doubt.
-fn old_version(pipeline: &Pipeline, now: Timestamp) -> u64 {
+fn old_version(pipeline: &Pipeline, now: Timestamp) -> Result<u64> {
     let time = pipeline.clock.time();
     if time.is_stepped {
-        return 0;
+        return Ok(0);
     }
-    let state = pipeline.state();
-    let now = now.min(time.now.max(Timestamp(state.time)));
-    now.0.checked_sub(HORIZON_MICROS).map_or(0, |time| state.last_version_at(time))
+    let now = now.min(time.now.max(Timestamp(pipeline.state().time)));
+    now.0.checked_sub(HORIZON_MICROS).map_or(Ok(0), |time| pipeline.last_version_at(time))
 }
 
 /// The work of the maintaining thread: once a minute.
 pub(super) fn maintain_in_background(pipeline: &Pipeline) {
     while pipeline.progress.wait_maintain(MAINTAIN_EVERY) {
-        let horizon = old_version(pipeline, Timestamp::MAX);
+        let Ok(horizon) = old_version(pipeline, Timestamp::MAX) else { continue };
         let durability = pipeline.options.durability;
         let raise = |(): &mut (), sequencer: &mut Sequencer, _: &State, now| sequencer.raise_horizon(now, horizon);
         // A failure poisons the store, or is met again by the next round.
-        if let Ok(decided) = pipeline.sequence(durability, &mut (), raise, |()| Ok(())) {
+        if let Ok(decided) = pipeline.sequence(durability, &mut (), |(), _, _, _| (), raise, |()| Ok(())) {
             let _ = pipeline.reach(decided.rests_on, durability);
         }
     }

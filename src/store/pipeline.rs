@@ -5,19 +5,21 @@
 //! Locks, always taken in this order: closing, writer, committing, spare, sequencer, state, progress.
 
 use super::clock::WatchedClock;
+use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
-use crate::change::Decoded;
+use super::seal::Sealing;
+use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
     CommitPoint, Epochs, LocalSync, OpenMark, Place, RecoverOptions, Recovery, Replayed, Spare, SyncPoint, Writer,
     prepare_spare, recover,
 };
-use crate::state::{Answer, Decided, Sequenced, Sequencer, Stale, State};
+use crate::state::{Answer, Decided, Need, Sequenced, Sequencer, Stale, State, take_misses};
 use crate::storage::{Storage, StorageLock};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// Once so many bytes of a `Buffered` store are not synced, the background thread syncs at once.
@@ -36,7 +38,7 @@ pub(crate) struct Pipeline {
     pub epochs: Epochs,
     pub progress: Progress,
     pub clock: WatchedClock,
-    storage: Arc<dyn Storage>,
+    pub storage: Arc<dyn Storage>,
     commit_point: Box<dyn CommitPoint>,
     sequencer: Mutex<Sequencer>,
     writer: Mutex<WriterSide>,
@@ -52,6 +54,12 @@ pub(crate) struct Pipeline {
     /// No file is touched any more. Set under the writer's and the spare's lock.
     closed: AtomicBool,
     closing: Mutex<Closing>,
+    pub uuid: [u8; 16],
+    /// What the hashes of client ids in rows begin with.
+    pub dedup_seed: u64,
+    /// Held while a journal is sealed, or segments are installed.
+    pub sealing: Mutex<Sealing>,
+    pub statistics: Counters,
 }
 
 /// The directory's lock, and what became of the store once it is let go.
@@ -88,20 +96,19 @@ impl Pipeline {
             }
             _ => Error::io("lock", &storage.path(""), error),
         })?;
-        let mut state = State::new();
         let unsynced = options.durability == Durability::Buffered;
         let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced };
-        let recovered = recover(&storage, &how, &mut |replayed: Replayed<'_>| {
-            let Decoded { change, commit, tail } = &replayed.decoded;
-            state.admits(change, tail, *commit)?;
-            state.apply(change, tail, replayed.place, *commit);
-            Ok(())
-        })?;
-        let mut files = crate::journal::FileTable::default();
+        let mut opening = Opening::new(&storage);
+        let recovered = recover(&storage, &how, &mut opening)?;
+        let Opening { mut state, dedup_seed, .. } = opening;
+        let mut files = (*state.files).clone();
         recovered.files.into_iter().for_each(|file| files.add(file));
         state.files = Arc::new(files);
+        let uuid = recovered.end.current.header.uuid;
+        let dedup_seed = dedup_seed.unwrap_or(xxhash_rust::xxh3::xxh3_64(&uuid));
         let writer = Writer::new(storage.clone(), recovered.end);
         let reserve = options.journal_bytes / RESERVE_PART;
+        let next_segment = writer.manifest().next_segment;
         let sequencer = Sequencer::new(&state, writer.room(), reserve);
         let version = state.version;
         Ok(Pipeline {
@@ -127,6 +134,10 @@ impl Pipeline {
             committing: Mutex::new(()),
             closed: AtomicBool::new(false),
             closing: Mutex::new(Closing { lock: Some(lock), result: None }),
+            uuid,
+            dedup_seed,
+            sealing: Mutex::new(Sealing::new(next_segment)),
+            statistics: Counters::default(),
             options,
         })
     }
@@ -134,6 +145,11 @@ impl Pipeline {
     /// What is published. Held only to gather: never while a message is read or anything waits.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().expect("no thread panicked while it published")
+    }
+
+    /// The same, for whoever takes in what is on disk or lets it go.
+    pub fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect("no thread panicked while it published")
     }
 
     /// The clock, within the range the store takes.
@@ -147,19 +163,39 @@ impl Pipeline {
         &self,
         durability: Durability,
         call: &mut C,
+        needs: impl Fn(&C, &Sequencer, &State, &mut Vec<Need>),
         mut decide: impl FnMut(&mut C, &mut Sequencer, &State, u64) -> Answer<T>,
         mut recheck: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Decided<T>> {
         if durability == Durability::Buffered && !self.unsynced_marked.load(Ordering::Acquire) {
             self.mark_unsynced().map_err(|error| self.refusal(error))?;
         }
+        let (mut needed, mut segments) = (Vec::new(), None);
         loop {
             let answer = {
                 let mut sequencer = self.sequencer();
                 let queued = sequencer.forming.len();
-                let answer = decide(call, &mut sequencer, &self.state(), self.now());
+                let state = self.state();
+                if !state.is_all_here() {
+                    needed.clear();
+                    needs(call, &sequencer, &state, &mut needed);
+                    take_misses();
+                }
+                let is_missing = needed.iter().any(|need| !state.has(need));
+                let answer = if is_missing {
+                    segments = Some(state.segments.clone());
+                    Err(Stale::Missing)
+                } else {
+                    decide(call, &mut sequencer, &state, self.now())
+                };
                 if sequencer.forming.len() > queued {
                     self.calls.fetch_add(1, Ordering::Relaxed);
+                    let version = sequencer.last_version();
+                    needed.iter().for_each(|need| state.pin(need, version));
+                    debug_assert_eq!(take_misses(), [], "a change is decided with all it needs in memory");
+                }
+                if is_missing {
+                    needed.retain(|need| !state.has(need));
                 }
                 answer
             };
@@ -176,6 +212,10 @@ impl Pipeline {
                 }
                 Err(Stale::Recheck) => recheck(call)?,
                 Err(Stale::Pending(version)) => self.publish_up_to(version).map_err(|error| self.refusal(error))?,
+                Err(Stale::Missing) => {
+                    let segments = segments.take().expect("it was kept with what was missing");
+                    self.load(&segments, &needed)?;
+                }
                 Err(Stale::NeedsRoom) => self.make_room().map_err(|error| self.refusal(error))?,
             }
         }

@@ -25,6 +25,7 @@ pub(crate) struct Progress {
     sync_alarm: Condvar,
     prepare_alarm: Condvar,
     maintain_alarm: Condvar,
+    seal_alarm: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +41,7 @@ struct Waiters {
 struct Alarms {
     sync_at: Option<Instant>,
     prepare: bool,
+    seal: bool,
     stop: bool,
 }
 
@@ -58,6 +60,7 @@ impl Progress {
             sync_alarm: Condvar::new(),
             prepare_alarm: Condvar::new(),
             maintain_alarm: Condvar::new(),
+            seal_alarm: Condvar::new(),
         }
     }
 

@@ -6,7 +6,7 @@
 use super::pipeline::Pipeline;
 use super::visible::hidden;
 use crate::error::{Error, Result};
-use crate::id::{Seq, UserId};
+use crate::id::{Seq, Timeline, UserId};
 use crate::limits::MENTIONS_COUNTED_MAX;
 use crate::state::{Alerts, Head, Hide, Recalled, Row, State, Tip, kinds};
 use std::sync::Arc;
@@ -37,6 +37,7 @@ pub struct Mentions {
 
 /// What is needed of a session to count, of one moment.
 pub(super) struct Range {
+    pub timeline: Timeline,
     pub row: Row,
     pub tip: Tip,
     /// The counting messages that were recalled; of the whole timeline.
@@ -62,6 +63,7 @@ impl Range {
         let (mark, end) = (row.mark(), row.end(tip.last));
         let recalled = head.amended.as_ref().map(|amended| amended.recalled().clone());
         let mut range = Range {
+            timeline: head.timeline,
             row: *row,
             tip,
             recalled,
@@ -100,7 +102,7 @@ impl Range {
         let mut own = Vec::new();
         let mut seq = self.row.own_last;
         while seq > mark {
-            let append = pipeline.stored(self.row.slot, seq)?.append;
+            let append = pipeline.stored(self.timeline, seq)?.append;
             if seq <= end && append.counts && !self.is_recalled(seq) {
                 own.push(OwnMessage { seq, ordinal: append.ordinal, alerts: append.alerts });
             }

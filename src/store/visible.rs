@@ -43,12 +43,13 @@ pub(super) struct Sessions<'a> {
 
 impl<'a> Sessions<'a> {
     pub fn of(state: &'a State, user: UserId) -> Sessions<'a> {
-        let exists_since = state.exists_since(user);
+        let rows = state.rows(user);
+        let exists_since = if state.broadcasts().is_empty() { 0 } else { state.exists_since(user) };
         let broadcasts = state.broadcasts().iter().filter_map(|slot| match state.row(user, *slot) {
             Some(row) if row.is_session() => None,
-            row => state.broadcast_session(*slot, row, exists_since),
+            row => state.broadcast_since(*slot, row, exists_since),
         });
-        Sessions { rows: state.rows(user), broadcasts: broadcasts.collect() }
+        Sessions { rows, broadcasts: broadcasts.collect() }
     }
 
     /// All of them, tombstones included.

@@ -1,0 +1,30 @@
+//! Units: where the messages of sealed journals lie, and the files that merges make of them.
+//! Owns: indexes, files of messages, the way from a seq to a place. May touch: `segment`, `journal`, `change`.
+//! Never: decides which files are live, or what became of a message.
+
+// The entries of an index.
+mod chunk;
+
+// The index of one journal.
+mod index;
+
+// Files of messages.
+mod messages;
+
+// Which unit holds a seq.
+mod units;
+
+pub(crate) use index::JournalIndex;
+pub(crate) use messages::open_messages;
+pub(crate) use units::{Unit, UnitStatistics, Units};
+
+use crate::segment::Runs;
+
+/// All that sealing and merging have made, as of one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Segments {
+    pub rows: Runs,
+    pub units: Units,
+    /// Rises whenever the files change.
+    pub generation: u64,
+}
