@@ -33,6 +33,9 @@ mod change;
 // Where changes are written, made durable, and found again after a crash.
 mod journal;
 
+// Immutable files of sorted entries: rows, and where messages lie.
+mod segment;
+
 // What the changes add up to, in memory.
 mod state;
 

@@ -1,0 +1,28 @@
+//! Immutable files of sorted entries: rows, and where messages lie.
+//! Owns: the first page of every segment file, tables, runs of tables, their merging. May touch: `storage`, `varint`,
+//! `error`.
+//! Never: knows what a key or a value means, decides which files are live, or changes a file that has its name.
+
+#![allow(dead_code, unused_imports, reason = "sealing and merging, which call it, come with the store's use of it")]
+
+// The first page, names, what the journal says of a file.
+mod header;
+
+// One file: blocks, filter, index, footer.
+mod table;
+
+// Several sorted runs read as one.
+mod union;
+
+// Sorted runs of tables, newest wins.
+mod runs;
+
+// Adjacent runs made into one.
+mod merge;
+
+pub(crate) use header::{
+    SEGMENT_ID_MAX, SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_id, segment_name,
+};
+pub(crate) use merge::merge_runs;
+pub(crate) use runs::{RUNS_MAX, Runs};
+pub(crate) use table::{Found, KEY_BYTES_MAX, PART_BYTES, RunPlan, RunWriter, Table, TableCursor, VALUE_BYTES_MAX};
