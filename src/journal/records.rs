@@ -94,9 +94,12 @@ impl WholeRecord {
 }
 
 /// A frame whose checksum is good.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct CheckedFrame<'a> {
     pub offset: u64,
     pub header: FrameHeader,
+    /// All of it, up to where the next one begins.
+    pub bytes: &'a [u8],
     pub payload: &'a [u8],
 }
 
@@ -104,8 +107,6 @@ pub(crate) struct CheckedFrame<'a> {
 pub(crate) struct WalkedRecord<'a> {
     pub decoded: Decoded<'a>,
     pub place: Place,
-    /// The record with its length.
-    pub bytes: &'a [u8],
 }
 
 /// A file of records that is open for reading.
@@ -317,19 +318,26 @@ impl Records {
     /// Goes through all records in the order in which they lie, each frame checked. What a frame that
     /// holds no records says is passed over.
     pub fn walk(&self, each: &mut dyn FnMut(WalkedRecord<'_>) -> Result<()>) -> Result<()> {
-        self.walk_frames(&mut |frame| {
-            if !matches!(frame.header.kind, FrameKind::Changes | FrameKind::Messages) {
-                return Ok(());
-            }
-            let payload_offset = frame.offset + frame::FRAME_HEADER_BYTES as u64;
-            let mut rest = frame.payload;
-            while !rest.is_empty() {
-                let offset = payload_offset + (frame.payload.len() - rest.len()) as u64;
-                let (bytes, decoded) = take_record(&mut rest).ok_or_else(|| self.damaged(offset))?;
-                each(WalkedRecord { decoded, place: Place::new(self.file_id, offset), bytes })?;
-            }
-            Ok(())
-        })
+        self.walk_frames(&mut |frame| self.walk_frame(frame, each))
+    }
+
+    /// Goes through the records of one frame.
+    pub fn walk_frame(
+        &self,
+        frame: CheckedFrame<'_>,
+        each: &mut dyn FnMut(WalkedRecord<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if !matches!(frame.header.kind, FrameKind::Changes | FrameKind::Messages) {
+            return Ok(());
+        }
+        let payload_offset = frame.offset + frame::FRAME_HEADER_BYTES as u64;
+        let mut rest = frame.payload;
+        while !rest.is_empty() {
+            let offset = payload_offset + (frame.payload.len() - rest.len()) as u64;
+            let decoded = take_record(&mut rest).ok_or_else(|| self.damaged(offset))?;
+            each(WalkedRecord { decoded, place: Place::new(self.file_id, offset) })?;
+        }
+        Ok(())
     }
 
     /// Goes through all frames. What comes out stands for the whole of a sealed journal.
@@ -353,24 +361,25 @@ impl Records {
         }
     }
 
-    /// Makes sure that the file holds what it should, as a reader of every record would.
-    pub fn check_all(&self) -> Result<()> {
-        self.walk(&mut |_| Ok(()))
-    }
-
     fn walk_up_to(&self, end: u64, each: &mut dyn FnMut(CheckedFrame<'_>) -> Result<()>) -> Result<u64> {
         let mut buffer = Vec::new();
         let mut offset = FRAMES_OFFSET;
         let mut digest = 0;
         while offset < end {
-            let bytes = self.frame_bytes(offset, end, &mut buffer)?;
-            let (header, payload) = frame::decode(bytes, self.seed, offset)
-                .map_err(|bad| Error::corruption_at(&self.path, offset, bad.expected, bad.found.to_string()))?;
-            digest = digest_frame(digest, bytes);
-            each(CheckedFrame { offset, header, payload })?;
-            offset += header.frame_bytes() as u64;
+            let frame = self.checked_frame(offset, end, &mut buffer)?;
+            digest = digest_frame(digest, frame.bytes);
+            each(frame)?;
+            offset += frame.bytes.len() as u64;
         }
         Ok(digest)
+    }
+
+    /// The frame that begins at `offset` and does not go beyond `end`: where it lies, or read into `buffer`.
+    pub fn checked_frame<'a>(&'a self, offset: u64, end: u64, buffer: &'a mut Vec<u8>) -> Result<CheckedFrame<'a>> {
+        let bytes = self.frame_bytes(offset, end, buffer)?;
+        let (header, payload) = frame::decode(bytes, self.seed, offset)
+            .map_err(|bad| Error::corruption_at(&self.path, offset, bad.expected, bad.found.to_string()))?;
+        Ok(CheckedFrame { offset, header, bytes, payload })
     }
 
     /// The bytes that a frame at `offset` takes, not checked: where they lie, or read into `buffer`.
@@ -465,10 +474,8 @@ impl Records {
         // The bytes never change, so nothing hangs on who sees the bit when.
         if word.load(Ordering::Relaxed) & bit == 0 {
             let mut buffer = Vec::new();
-            let bytes = self.frame_bytes(start, next, &mut buffer)?;
-            let (header, _) = frame::decode(bytes, self.seed, start)
-                .map_err(|bad| Error::corruption_at(&self.path, start, bad.expected, bad.found.to_string()))?;
-            if header.kind != FrameKind::Messages || start + header.frame_bytes() as u64 != next {
+            let frame = self.checked_frame(start, next, &mut buffer)?;
+            if frame.header.kind != FrameKind::Messages || start + frame.bytes.len() as u64 != next {
                 return Err(Error::corruption_at(&self.path, start, "a frame of messages", "another frame"));
             }
             word.fetch_or(bit, Ordering::Relaxed);
@@ -516,17 +523,22 @@ impl Records {
         })
     }
 
+    /// What to say of a record at `offset` that is not what it should be.
+    #[cold]
+    pub fn damage(&self, offset: u64, expected: &str) -> Error {
+        Error::corruption_at(&self.path, offset, expected, "another record")
+    }
+
     #[cold]
     fn damaged(&self, offset: u64) -> Error {
         Error::corruption_at(&self.path, offset, "the record of a message", "other bytes")
     }
 }
 
-/// Takes the next record, its length included, off the front of a checked payload.
-fn take_record<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Decoded<'a>)> {
-    let whole = *rest;
+/// Takes the next record off the front of a checked payload.
+fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Decoded<'a>> {
     let length = change::decode_length(rest)?;
     let (record, after) = rest.split_at_checked(length)?;
     *rest = after;
-    Some((&whole[..whole.len() - after.len()], change::decode(record)?))
+    change::decode(record)
 }
