@@ -325,6 +325,7 @@ fn what_is_surely_no_copy_is_left_alone() {
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 
     place.obstruct(&left);
+    mode(&left.join("not ours"), 0o600);
     mode(&left, 0o755);
     assert_eq!(kind(home.begin_copy(&target)), AlreadyExists, "others may look into it");
     mode(&left, 0o700);
