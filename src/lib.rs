@@ -57,8 +57,8 @@ pub use journal::{CutTail, EpochEnd, Recovery};
 pub use settings::{GroupSettings, Settings};
 pub use state::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
 pub use storage::{
-    Body, CrashPlan, FailEffect, Loss, REWRITABLE_BYTES, ReadMode, RealStorage, SimStorage, Storage, StorageFile,
-    StorageLock,
+    Body, CrashPlan, FailEffect, FileBytes, Loss, REWRITABLE_BYTES, ReadMode, RealStorage, SimStorage, Storage,
+    StorageCopy, StorageFile, StorageLock,
 };
 pub use store::{
     Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, CatchUpQuery, Cursor, Draft, Durability,
