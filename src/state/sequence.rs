@@ -240,6 +240,21 @@ impl Sequencer {
         self.next_room = Some(room);
     }
 
+    /// What is queued from now on goes to the next file, which is ready; the caller goes on there at once. False
+    /// if it is not ready, or what is queued must be written first.
+    pub fn rolls_now(&mut self) -> bool {
+        if !self.forming.is_empty() {
+            return false;
+        }
+        if !self.rolls {
+            let Some(room) = self.next_room.take() else { return false };
+            self.room = room;
+            self.file_number += 1;
+        }
+        self.rolls = false;
+        true
+    }
+
     /// Gives back what was reserved and not written, if it was in the file that is still filled.
     pub fn written(&mut self, file_number: u64, unused: u64) {
         if file_number == self.file_number {

@@ -4,6 +4,8 @@
 
 use super::needs;
 use super::pipeline::Pipeline;
+use crate::journal::Stored;
+use crate::storage::Body;
 use super::{Store, Ticket};
 use crate::change::{Mentioned, encode_mentions};
 use crate::error::{Error, ErrorKind, Result};

@@ -3,12 +3,13 @@
 //! Never: stamps anything; the sequencer does.
 
 use super::append::batch_bytes_max;
+use super::needs;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{GroupId, Seq, Timeline, UserId, Version};
 use crate::limits::{JOIN_USERS_MAX, METADATA_BYTES_MAX, check};
 use crate::settings::GroupSettings;
-use crate::state::{Effect, Joined, join_bytes_max};
+use crate::state::{Need, Effect, Joined, join_bytes_max};
 use crate::storage::Body;
 
 /// What is known of a group.

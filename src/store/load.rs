@@ -119,7 +119,6 @@ pub(super) fn client_id_hash(seed: u64, timeline: Timeline, sender: UserId, id: 
 
 fn load_one(segments: &Segments, need: &Need) -> Result<Loaded> {
     let rows = &segments.rows;
-    let parse = |key: &[u8], parsed| Option::ok_or_else(parsed, || damaged(key));
     Ok(match need {
         Need::Head(timeline) => {
             let head = load_head(segments, *timeline)?;
@@ -140,11 +139,11 @@ fn load_one(segments: &Segments, need: &Need) -> Result<Loaded> {
             let prefix = stored::user_prefix(*user);
             rows.scan(&prefix, stored::USER_PREFIX, &mut |key, value| {
                 if stored::is_person_key(key) {
-                    since = parse(key, stored::take_person(value))?;
+                    since = stored::take_person(value).ok_or_else(|| damaged(key))?;
                 } else {
-                    let timeline = parse(key, stored::row_timeline(key));
+                    let timeline = stored::row_timeline(key).ok_or_else(|| damaged(key))?;
                     let (row, notes) = stored::take_row(value).ok_or_else(|| damaged(key))?;
-                    found.push((timeline?, row, notes));
+                    found.push((timeline, row, notes));
                 }
                 Ok(())
             })?;

@@ -3,6 +3,7 @@
 //! Never: reads a message but the one that receipts are asked for.
 
 use super::groups::{check_id, no_group};
+use super::needs;
 use super::{Store, Ticket};
 use crate::change::SetMember;
 use crate::error::{Error, ErrorKind, Result};

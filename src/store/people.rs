@@ -2,11 +2,12 @@
 //! Owns: the checks of these calls, the steps by which a user is removed. May touch: `pipeline`, `state`.
 //! Never: stamps anything; the sequencer does.
 
+use super::needs;
 use super::visible::Sessions;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NameKind, Timeline, UserId};
-use crate::state::{AmendFound, AmendPlan, Effect};
+use crate::state::{Need, Sequencer, State, AmendFound, AmendPlan, Effect};
 
 /// What removing a user did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -8,11 +8,11 @@ use super::clock::WatchedClock;
 use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
-use super::seal::Sealing;
+use super::seal::{Sealing, UNSEALED_MAX};
 use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
-    CommitPoint, Epochs, LocalSync, OpenMark, Place, RecoverOptions, Recovery, Replayed, Spare, SyncPoint, Writer,
+    CommitPoint, Epochs, Installed, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions, Recovery, Replayed, Spare, SyncPoint, Writer,
     prepare_spare, recover,
 };
 use crate::state::{Answer, Decided, Need, Sequenced, Sequencer, Stale, State, take_misses};
@@ -342,12 +342,13 @@ impl Pipeline {
         state.files = Arc::new(files);
         drop(state);
         self.progress.kick_prepare();
+        self.progress.kick_seal();
         self.progress.kick_sync(Instant::now());
         Ok(())
     }
 
     /// Makes everything up to `version` durable: one thread syncs for all who wait meanwhile.
-    fn sync_to(&self, version: u64) -> Result<()> {
+    pub fn sync_to(&self, version: u64) -> Result<()> {
         while self.progress.lead_or_wait(version)? {
             let result = self.lead();
             self.progress.wake();
@@ -437,12 +438,59 @@ impl Pipeline {
     fn make_room(&self) -> Result<()> {
         // A roll that is queued but not done still holds the last spare.
         self.write_forming()?;
+        if self.options.threads == Threads::Inline {
+            self.seal_all()?;
+            while self.merge_next()? {}
+        } else if self.unsealed_count() >= UNSEALED_MAX {
+            // Who writes faster than can be sealed seals, too: what waits stays bounded.
+            self.statistics.stalls.fetch_add(1, Ordering::Relaxed);
+            self.seal_next()?;
+        }
         self.prepare_next().map_err(|error| match error.kind() {
             ErrorKind::Full => {
                 Error::new(ErrorKind::Full, "no room on the disk for another journal file").caused_by(error)
             }
             _ => error,
         })
+    }
+
+    /// How many closed journals are not sealed.
+    fn unsealed_count(&self) -> usize {
+        self.writer().writer.manifest().unsealed().len()
+    }
+
+    /// Goes on in a new journal file at once, so that the present one can be sealed.
+    pub fn roll_now(&self) -> Result<()> {
+        loop {
+            self.write_forming()?;
+            self.prepare_next()?;
+            let mut side = self.writer();
+            self.check_open()?;
+            self.progress.check()?;
+            if self.sequencer().rolls_now() {
+                return self.roll(&mut side).map_err(|error| self.poison(error));
+            }
+        }
+    }
+
+    /// The closed journals that are not sealed, oldest first.
+    pub fn unsealed(&self) -> Vec<LiveFile> {
+        self.writer().writer.manifest().unsealed().to_vec()
+    }
+
+    /// Writes to the journal, synced, that the manifest changes; false if the present journal has no room.
+    pub fn write_install(&self, install: impl FnOnce(&Manifest) -> Installed) -> Result<bool> {
+        let mut side = self.writer();
+        self.check_open()?;
+        self.progress.check()?;
+        let installed = install(side.writer.manifest());
+        if !side.writer.install(&installed).map_err(|error| self.poison(error))? {
+            return Ok(false);
+        }
+        let point = side.writer.sync_point();
+        self.commit(&point)?;
+        side.writer.synced(&point).map_err(|error| self.poison(error))?;
+        Ok(true)
     }
 
     /// Makes a spare file if there is none.
@@ -527,7 +575,7 @@ impl Pipeline {
         mark().map_err(|error| self.poison(error))
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 
@@ -556,6 +604,10 @@ impl Pipeline {
     /// The work of the preparing thread.
     pub fn prepare_in_background(&self) {
         while self.progress.wait_prepare() {
+            if self.unsealed_count() >= UNSEALED_MAX {
+                // Who needs a file seals first; afterwards this thread is asked again.
+                continue;
+            }
             // A failure is met again, and reported, by the call that needs the file.
             let _ = self.prepare_next();
         }

@@ -185,6 +185,12 @@ impl Progress {
         self.sync_alarm.notify_one();
     }
 
+    /// Lets the background thread seal and merge what is due.
+    pub fn kick_seal(&self) {
+        self.alarms().seal = true;
+        self.seal_alarm.notify_one();
+    }
+
     /// Lets the background thread prepare a file.
     pub fn kick_prepare(&self) {
         self.alarms().prepare = true;
@@ -197,6 +203,17 @@ impl Progress {
         self.sync_alarm.notify_all();
         self.prepare_alarm.notify_all();
         self.maintain_alarm.notify_all();
+        self.seal_alarm.notify_all();
+    }
+
+    /// Sleeps until there may be something to seal; `false` if the thread is to end.
+    pub fn wait_seal(&self) -> bool {
+        let mut alarms = self.alarms();
+        while !alarms.stop && !alarms.seal {
+            alarms = self.seal_alarm.wait(alarms).expect("no thread panicked holding it");
+        }
+        alarms.seal = false;
+        !alarms.stop
     }
 
     /// Sleeps until a sync is due; `false` if the thread is to end.

@@ -69,7 +69,7 @@ impl Pipeline {
         self.check_open()?;
         let journal = match &sealing.job {
             Some(job) => job.journal,
-            None => match self.writer().manifest().unsealed().first() {
+            None => match self.unsealed().first() {
                 Some(journal) => *journal,
                 None => return Ok(false),
             },
@@ -224,16 +224,13 @@ impl Pipeline {
         removed_journals: Vec<u64>,
         sealed: Option<(u64, u64)>,
     ) -> Result<()> {
-        added.sort_unstable_by_key(|segment| (segment.kind, segment.id));
-        removed_segments.sort_unstable();
+        added.sort_unstable_by_key(|segment| (segment.kind as u8, segment.id));
+        removed_segments.sort_unstable_by_key(|(kind, id)| (*kind as u8, *id));
         loop {
-            {
-                let mut side = self.writer();
-                self.check_open()?;
-                self.progress.check()?;
-                let change = side.writer.manifest().change();
+            let is_installed = self.write_install(|manifest| {
+                let change = manifest.change();
                 let (sealed_through, sealed_version) = sealed.unwrap_or((change.sealed_through, change.sealed_version));
-                let installed = Installed {
+                Installed {
                     added: added.clone(),
                     removed_journals: removed_journals.clone(),
                     removed_segments: removed_segments.clone(),
@@ -241,12 +238,10 @@ impl Pipeline {
                     sealed_version,
                     next_segment: sealing.next_segment,
                     ..change
-                };
-                if side.writer.install(&installed).map_err(|error| self.poison(error))? {
-                    let point = side.writer.sync_point();
-                    self.commit(&point)?;
-                    return side.writer.synced(&point).map_err(|error| self.poison(error));
                 }
+            })?;
+            if is_installed {
+                return Ok(());
             }
             // The present journal has no room for it.
             self.roll_now()?;
@@ -287,7 +282,7 @@ impl Pipeline {
     /// The work of the sealing thread.
     pub(super) fn seal_in_background(&self) {
         while self.progress.wait_seal() {
-            if self.is_sealing_due() && self.writer().manifest().unsealed().is_empty() {
+            if self.is_sealing_due() && self.unsealed().is_empty() {
                 // A failure is met again by the next round, or by whoever needs a file.
                 let _ = self.roll_now();
             }

@@ -80,6 +80,7 @@ impl Store {
         check_user(user)?;
         let pipeline = &self.pipeline;
         let now = pipeline.now();
+        let is_first = before.is_none();
         let (pinned, listed, last, more, published, reader) = pipeline.look(|state| {
         let sessions = Sessions::of(state, user);
         let key = |row: &Row| {
@@ -89,7 +90,6 @@ impl Store {
         };
         let start = before.map(|cursor| (Reverse(cursor.activity.0), cursor.peer));
         let all: Vec<_> = sessions.iter().filter_map(|row| Some((key(row)?, row))).collect();
-        let is_first = before.is_none();
         let mut pinned: Vec<_> = all.iter().filter(|(_, row)| is_first && row.flags.pinned).copied().collect();
         pinned.sort_unstable_by_key(|(key, _)| *key);
         let mut found: Vec<_> = all.into_iter().filter(|(key, _)| start.is_none_or(|start| *key > start)).collect();

@@ -12,4 +12,6 @@ pub(crate) struct Counters {
     /// Journals sealed, and their bytes.
     pub seals: AtomicU64,
     pub sealed_bytes: AtomicU64,
+    /// Calls that waited because sealing could not keep up.
+    pub stalls: AtomicU64,
 }

@@ -11,12 +11,20 @@ mod index;
 // Files of messages.
 mod messages;
 
-// Which unit holds a seq.
+// Files of records with their indexes; from a seq to a place.
 mod units;
 
+// Adjacent units made into one.
+mod unite;
+
+pub(crate) use chunk::IndexKey;
 pub(crate) use index::JournalIndex;
-pub(crate) use messages::open_messages;
+pub(crate) use messages::{open_messages, verify_messages};
+pub(crate) use unite::{Fate, Judge, MergePlan, merge_units};
 pub(crate) use units::{Unit, UnitStatistics, Units};
+
+#[cfg(test)]
+mod tests;
 
 use crate::segment::Runs;
 

@@ -6,7 +6,7 @@
 //! that holds the timeline, which its head knows, and each chunk names the one before.
 
 use super::chunk::{Chunk, IndexKey, decode_edit};
-use super::{Runs, SegmentInfo};
+use crate::segment::{Runs, SegmentInfo};
 use crate::error::{Error, Result};
 use crate::id::Timeline;
 use crate::journal::{Place, Records};
