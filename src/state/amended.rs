@@ -66,6 +66,18 @@ impl AmendedMessages {
         }
     }
 
+    /// Lets go of those at or below `trim`. What they did to the versions of sessions that ended there stays.
+    pub fn trim(&mut self, trim: u64) {
+        let kept = self.by_seq.split_off(&(trim + 1));
+        for (seq, amendment) in std::mem::replace(&mut self.by_seq, kept) {
+            self.order.remove(&(amendment.version, seq));
+        }
+        let trimmed = self.recalled.partition_point(|recalled| recalled.seq <= trim);
+        if trimmed > 0 {
+            Arc::make_mut(&mut self.recalled).drain(..trimmed);
+        }
+    }
+
     pub fn get(&self, seq: u64) -> Option<&Amendment> {
         self.by_seq.get(&seq)
     }
@@ -100,6 +112,25 @@ impl AmendedMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trim_takes_the_messages_and_leaves_the_versions() {
+        let mut amended = AmendedMessages::default();
+        for (version, seq) in [(1, 5), (2, 3), (3, 8), (4, 4), (5, 9)] {
+            let edit = (seq == 9).then(|| Place::new(1, version));
+            amended.insert(seq, Amendment { version, time: version, by: UserId(1), edit }, Some(seq));
+        }
+        let versions = [0, 3, 4, 7, 8, 20].map(|seq| amended.newest_up_to(seq));
+        amended.trim(4);
+        assert_eq!([0, 3, 4, 7, 8, 20].map(|seq| amended.newest_up_to(seq)), versions);
+        let left: Vec<(u64, u64)> = amended.after(0, 0).map(|(seq, one)| (one.version, seq)).collect();
+        assert_eq!(left, [(1, 5), (3, 8), (5, 9)]);
+        assert_eq!(amended.recalled().iter().map(|one| one.seq).collect::<Vec<_>>(), [5, 8]);
+        assert!(amended.get(3).is_none() && amended.iter().count() == 3);
+        amended.trim(100);
+        assert!(amended.recalled().is_empty() && amended.iter().count() == 0);
+        assert_eq!(amended.newest_up_to(7), versions[3]);
+    }
 
     #[test]
     fn the_newest_up_to_a_seq_is_the_largest_version_there() {

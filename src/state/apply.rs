@@ -8,9 +8,10 @@ use super::amended::Amendment;
 use super::member::{self, Person, Row};
 use super::roster::Seat;
 use super::timeline::{Head, Tip, kinds};
+use super::trims::CountingTrim;
 use crate::change::{
     Amend, Append, Change, Clear, Commit, Flags, Forget, Hide, Join, Leave, Mark, RowKey, SetFlags, SetGroup,
-    SetMember, SetMetadata, decode_hides, decode_mentions,
+    SetMember, SetMetadata, Trim, decode_hides, decode_mentions,
 };
 use crate::id::{GroupId, NameKind, Timeline, UserId};
 use crate::journal::Place;
@@ -43,7 +44,7 @@ impl State {
                 let head = self.news(dissolve.group, commit);
                 head.tip.dissolved = true;
                 // Nothing of this can be seen any more.
-                (head.amended, head.alerts, head.metadata) = (None, None, None);
+                (head.amended, head.trims, head.alerts, head.metadata) = (None, None, None, None);
                 head.roster = Some(Box::default());
             }
             Change::AddUser(change) => self.person_mut(change.user).exists_since = commit.version,
@@ -66,6 +67,7 @@ impl State {
                 self.dedup_window_max = self.dedup_window_max.max(settings.dedup_window_micros());
             }
             Change::Horizon(horizon) => self.horizon = horizon.version,
+            Change::Trim(trim) => self.apply_trim(trim, commit),
         }
         self.version = commit.version;
         self.time = commit.time;
@@ -137,7 +139,8 @@ impl State {
 
     fn apply_group(&mut self, group: &SetGroup, commit: Commit) {
         let slot = self.slot_or_insert(Timeline::Group(group.group), group.settings, commit.version);
-        self.heads[slot as usize].tip.settings = group.settings;
+        let tip = &mut self.heads[slot as usize].tip;
+        (tip.settings, tip.settings_by) = (group.settings, commit.version);
     }
 
     fn apply_join(&mut self, join: &Join, commit: Commit) {
@@ -267,6 +270,31 @@ impl State {
                 if let Ok(index) = alerts.0[kind].binary_search(&amend.seq) {
                     alerts.0[kind].remove(index);
                 }
+            }
+        }
+    }
+
+    fn apply_trim(&mut self, trim: &Trim, commit: Commit) {
+        let Some(slot) = self.slot(trim.timeline) else { return };
+        let Commit { version, time } = commit;
+        let head = &mut self.heads[slot as usize];
+        head.tip.trimmed = trim.trim;
+        head.tip.trimmed_ordinal = trim.trim_ordinal;
+        head.tip.trimmed_by = version;
+        head.tip.age_day = trim.age_day;
+        if trim.counts() {
+            head.newest = version;
+            head.tip.news_version = version;
+            head.tip.news_time = time;
+            let counting = CountingTrim { ordinal_before: trim.ordinal_before, version, time };
+            head.trims.get_or_insert_default().push(counting, self.horizon);
+        }
+        if let Some(amended) = &mut head.amended {
+            amended.trim(trim.trim);
+        }
+        if let Some(alerts) = &mut head.alerts {
+            for seqs in &mut Arc::make_mut(alerts).0 {
+                seqs.drain(..seqs.partition_point(|seq| *seq <= trim.trim));
             }
         }
     }

@@ -146,7 +146,7 @@ fn find(pipeline: &Pipeline, plan: &mut AmendPlan, body: Option<&[u8]>) -> Resul
     let (place, amendment, files) = {
         let state = pipeline.state();
         let Some(head) = state.head_of(plan.timeline) else { return Ok(()) };
-        let Some(place) = head.place(plan.seq) else { return Ok(()) };
+        let Some(place) = head.place(plan.seq).filter(|_| plan.seq > head.tip.trim()) else { return Ok(()) };
         let amendment = head.amended.as_ref().and_then(|amended| amended.get(plan.seq).copied());
         (place, amendment, state.files.clone())
     };
@@ -172,10 +172,11 @@ fn plan_hide(pipeline: &Pipeline, timeline: Timeline, user: UserId, seqs: &[Seq]
     let mut seqs: Vec<u64> = seqs.iter().map(|seq| seq.0).collect();
     seqs.sort_unstable();
     seqs.dedup();
-    let (slot, last) = {
+    let (slot, trim, last) = {
         let state = pipeline.state();
         let slot = state.slot(timeline);
-        (slot, slot.map_or(0, |slot| state.head(slot).tip.last))
+        let tip = slot.map(|slot| state.head(slot).tip);
+        (slot, tip.map_or(0, |tip| tip.trim()), tip.map_or(0, |tip| tip.last))
     };
     let mut plan = HidePlan { timeline, user, hides: Vec::new(), unknown: None };
     for seq in seqs {
@@ -183,6 +184,11 @@ fn plan_hide(pipeline: &Pipeline, timeline: Timeline, user: UserId, seqs: &[Seq]
             plan.unknown = Some(seq);
             break;
         };
+        if seq <= trim {
+            // Refused once the sequencer sees it.
+            plan.hides.push(Hidden { seq, ordinal: 0, counts: false, alerts: 0 });
+            continue;
+        }
         let append = pipeline.stored(slot, seq)?.append;
         let counts = append.counts && append.sender != user;
         plan.hides.push(Hidden { seq, ordinal: append.ordinal, counts, alerts: append.alerts });

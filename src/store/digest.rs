@@ -6,6 +6,7 @@ use super::Store;
 use super::read::{Message, Reader, Spot};
 use crate::error::Result;
 use crate::id::{NameKind, Source, Timeline, UserId};
+use crate::settings::Retention;
 use crate::state::{Head, Notes, Presence, Row, State};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -27,6 +28,7 @@ impl Store {
             let sizes = [settings.body_bytes_max, settings.mentions_max, settings.latest_bytes_max];
             put(&mut digest, &[*version, settings.dedup_window_secs]);
             put(&mut digest, &sizes.map(|size| size as u64));
+            settings.retentions().iter().for_each(|retention| put_retention(&mut digest, retention));
         }
         for (kind, id) in state.names().newest_ids() {
             put(&mut digest, &[name_kind(kind), id]);
@@ -38,20 +40,19 @@ impl Store {
         let mut heads: Vec<&Head> = state.heads().iter().collect();
         heads.sort_unstable_by_key(|head| head.timeline);
         for head in heads {
-            put_head(&mut digest, &reader, head)?;
+            put_head(&mut digest, &reader, head, state.horizon)?;
         }
         let mut users: Vec<UserId> = state.users().collect();
         users.sort_unstable();
         for user in users {
-            let mut rows: Vec<(Timeline, &Row)> =
-                state.rows(user).iter().map(|row| (state.head(row.slot).timeline, row)).collect();
-            rows.sort_unstable_by_key(|(timeline, _)| *timeline);
+            let mut rows: Vec<(&Head, &Row)> = state.rows(user).iter().map(|row| (state.head(row.slot), row)).collect();
+            rows.sort_unstable_by_key(|(head, _)| head.timeline);
             put(&mut digest, &[user.0, state.exists_since(user), rows.len() as u64]);
-            for (timeline, row) in rows {
-                put_timeline(&mut digest, timeline);
+            for (head, row) in rows {
+                put_timeline(&mut digest, head.timeline);
                 put_row(&mut digest, row);
                 if let Some(notes) = state.notes(user, row) {
-                    put_notes(&mut digest, notes);
+                    put_notes(&mut digest, notes, head.tip.trim());
                 }
             }
         }
@@ -59,11 +60,16 @@ impl Store {
     }
 }
 
-fn put_head(digest: &mut Xxh3, reader: &Reader, head: &Head) -> Result<()> {
+fn put_head(digest: &mut Xxh3, reader: &Reader, head: &Head, horizon: u64) -> Result<()> {
     let tip = &head.tip;
     put_timeline(digest, head.timeline);
     put(digest, &[tip.last, tip.news_version, tip.news_time, tip.created, tip.dissolved.into()]);
     put(digest, &[tip.settings.shows_history.into(), tip.settings.members_only.into()]);
+    put(digest, &[tip.settings.retention.is_some().into(), tip.trim(), tip.trim_ordinal(), tip.age_day]);
+    put_retention(digest, &tip.settings.retention.unwrap_or_default());
+    for trim in head.trims.iter().flat_map(|trims| trims.iter(horizon)) {
+        put(digest, &[trim.ordinal_before, trim.version, trim.time]);
+    }
     put_bytes(digest, head.metadata.as_deref().unwrap_or_default());
     for side in &head.sides {
         put(digest, &[side.read_max, side.delivered_max, side.version, side.time]);
@@ -71,19 +77,28 @@ fn put_head(digest: &mut Xxh3, reader: &Reader, head: &Head) -> Result<()> {
     for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
         put(digest, &[seq, amendment.version, amendment.time, amendment.by.0, amendment.is_recall().into()]);
     }
-    for seq in 1..=tip.last {
-        put_message(digest, &reader.message(Spot::of(head, seq))?, seq <= tip.trim());
+    put(digest, &[tip.last_timestamp, tip.version, tip.time, tip.ordinal]);
+    // Of a trimmed message only a retry of it can show anything.
+    for seq in 1..=tip.trim() {
+        let message = reader.message(Spot::of(head, seq))?;
+        if message.client_id.is_some() {
+            put_sent(digest, &message);
+        }
+    }
+    for seq in tip.trim() + 1..=tip.last {
+        put_message(digest, &reader.message(Spot::of(head, seq))?);
     }
     Ok(())
 }
 
-/// Of a trimmed message only a retry of it can show anything.
-fn put_message(digest: &mut Xxh3, message: &Message, is_trimmed: bool) {
+/// What a retry shows.
+fn put_sent(digest: &mut Xxh3, message: &Message) {
     put(digest, &[message.seq.0, message.version.0, message.timestamp.0, message.commit_time.0, message.sender.0]);
     digest.update(&message.client_id.map_or(0, |id| id.0).to_le_bytes());
-    if is_trimmed {
-        return;
-    }
+}
+
+fn put_message(digest: &mut Xxh3, message: &Message) {
+    put_sent(digest, message);
     put(digest, &[message.kind.into(), message.counts.into(), message.imported.into(), message.alerts.into()]);
     put(digest, &[message.mentions.len() as u64]);
     message.mentions.iter().for_each(|user| put(digest, &[user.0]));
@@ -125,14 +140,20 @@ fn put_row(digest: &mut Xxh3, row: &Row) {
     put(digest, &[row.removed_at.map_or(0, |removed_at| removed_at + 1), row.role.into(), row.silenced_until]);
 }
 
-fn put_notes(digest: &mut Xxh3, notes: &Notes) {
-    put(digest, &[notes.mentions.len() as u64, notes.hidden.len() as u64]);
-    put(digest, &notes.mentions);
-    for (seq, hide) in &notes.hidden {
+/// What was trimmed is shown to nobody.
+fn put_notes(digest: &mut Xxh3, notes: &Notes, trim: u64) {
+    let mentions = &notes.mentions[notes.mentions.partition_point(|seq| *seq <= trim)..];
+    put(digest, &[mentions.len() as u64, notes.hidden.range(trim + 1..).count() as u64]);
+    put(digest, mentions);
+    for (seq, hide) in notes.hidden.range(trim + 1..) {
         put(digest, &[*seq, hide.version, hide.time, hide.counts.into()]);
     }
     put_bytes(digest, notes.metadata.as_deref().unwrap_or_default());
     put_bytes(digest, notes.data.as_deref().unwrap_or_default());
+}
+
+fn put_retention(digest: &mut Xxh3, retention: &Retention) {
+    put(digest, &[retention.age_secs, retention.count, retention.body_bytes]);
 }
 
 fn put_bytes(digest: &mut Xxh3, bytes: &[u8]) {

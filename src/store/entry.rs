@@ -60,7 +60,7 @@ impl Snapshot {
     pub fn of(state: &State, user: UserId, peer: Peer, row: &Row, latest: usize, base: Option<u64>) -> Snapshot {
         let head = state.head(row.slot);
         let tip = &head.tip;
-        let (version, time) = entry_version(row, head, user);
+        let (version, time) = entry_version(row, head, user, state.horizon);
         let is_tombstone = row.is_tombstone(tip);
         let mut snapshot = Snapshot {
             user,
@@ -81,7 +81,7 @@ impl Snapshot {
         if is_tombstone {
             return snapshot;
         }
-        let (floor, end) = (row.floor, row.end(tip.last));
+        let (floor, mark, end) = (row.floor(tip), row.mark(tip), row.end(tip.last));
         let hidden = hidden(state, user, row);
         snapshot.latest = match hidden {
             None if latest == 1 && end > floor => Latest::One(Spot::of(head, end)),
@@ -94,7 +94,7 @@ impl Snapshot {
                 Latest::Many(shown.take(latest).map(|seq| Spot::of(head, seq)).collect())
             }
         };
-        snapshot.after_mark = if row.mark() < end { head.place(row.mark() + 1) } else { None };
+        snapshot.after_mark = if mark < end { head.place(mark + 1) } else { None };
         if row.has_notes {
             snapshot.metadata = state.notes(user, row).and_then(|notes| notes.metadata.clone());
         }
@@ -152,9 +152,9 @@ impl Snapshot {
             entry.alerts = self.range.alerts(&own);
         }
         (entry.latest, entry.latest_cut) = latest(reader, self.latest.spots())?;
-        entry.read_mark = Seq(row.mark());
+        entry.read_mark = Seq(row.mark(tip));
         entry.last = Seq(row.end(tip.last));
-        entry.first = Seq((row.floor + 1).min(entry.last.0 + 1));
+        entry.first = Seq((row.floor(tip) + 1).min(entry.last.0 + 1));
         entry.flags = row.flags;
         entry.metadata = self.metadata.clone().map_or_else(Body::empty, Body::shared);
         if let Some(last) = self.amendments.last().filter(|_| self.more_amendments) {
@@ -175,19 +175,21 @@ impl Snapshot {
         }
         let ordinal = self.range.oldest_ordinal(own);
         let end = row.end(tip.last);
-        let seq = pipeline.first_not(row.slot, row.mark() + 1, end, |stored| stored.append.ordinal < ordinal)?;
+        let seq = pipeline.first_not(row.slot, row.mark(tip) + 1, end, |stored| stored.append.ordinal < ordinal)?;
         let append = pipeline.stored(row.slot, seq)?.append;
         Ok((Seq(append.seq), Timestamp(append.timestamp)))
     }
 
     /// Whether a message above `base` brought the removed session back. Who walks knew it as a tombstone
-    /// until then, and what does not count and came in between was never carried.
+    /// until then, and what does not count and came in between was never carried. If that message was trimmed,
+    /// the first one left stands for it: it is above `base` only if all that is left is.
     fn is_revived_above(&self, pipeline: &Pipeline, base: u64, end: u64) -> Result<bool> {
-        let row = &self.range.row;
+        let Range { row, tip, .. } = &self.range;
         let Some(removed_at) = row.removed_at else {
             return Ok(false);
         };
-        let revival = pipeline.first_not(row.slot, 1, end, |stored| stored.append.ordinal <= removed_at)?;
+        let left = tip.trim() + 1;
+        let revival = pipeline.first_not(row.slot, left, end, |stored| stored.append.ordinal <= removed_at)?;
         Ok(revival <= end && pipeline.stored(row.slot, revival)?.commit.version > base)
     }
 
@@ -200,16 +202,16 @@ impl Snapshot {
         bytes_max: usize,
     ) -> Result<Option<Vec<Message>>> {
         let Range { row, tip, .. } = &self.range;
-        let end = row.end(tip.last);
+        let (floor, end) = (row.floor(tip), row.end(tip.last));
         let first = if self.is_tombstone {
             end + 1
         } else if row.joined_version > base {
-            row.floor + 1
+            floor + 1
         } else if tip.version <= base {
             end + 1
         } else {
-            let first = pipeline.first_not(row.slot, row.floor + 1, end, |stored| stored.commit.version <= base)?;
-            if self.is_revived_above(pipeline, base, end)? { row.floor + 1 } else { first }
+            let first = pipeline.first_not(row.slot, floor + 1, end, |stored| stored.commit.version <= base)?;
+            if self.is_revived_above(pipeline, base, end)? { floor + 1 } else { first }
         };
         if first > end {
             return Ok(Some(Vec::new()));
@@ -218,12 +220,12 @@ impl Snapshot {
         let (spots, reader) = {
             let state = pipeline.state();
             let head = state.head(row.slot);
-            // This is a later moment: what the user lost meanwhile it is not shown, nor what was hidden or
-            // recalled, though the entry does not say so yet.
+            // This is a later moment: what the user lost meanwhile it is not shown, nor what was trimmed, hidden
+            // or recalled, though the entry does not say so yet.
             let Some(row) = state.session(self.user, row.slot).filter(|row| !row.is_tombstone(&head.tip)) else {
                 return Ok(Some(Vec::new()));
             };
-            let first = first.max(row.floor + 1);
+            let first = first.max(row.floor(&head.tip) + 1);
             let hidden = hidden(&state, self.user, &row);
             let is_shown = |seq: &u64| !hidden.is_some_and(|hidden| hidden.contains_key(seq));
             // One more than may be there shows that there are too many.

@@ -33,9 +33,8 @@ impl Store {
     /// # Errors
     /// `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn create_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |sequencer, state, now| {
-            sequencer.create_group(state, now, group, settings)
-        })
+        let checked = settings.check().and_then(|()| check_id(group.is_none()));
+        self.checked(checked, |sequencer, state, now| sequencer.create_group(state, now, group, settings))
     }
 
     /// Changes how a group behaves: whether history is shown goes for later joins, who may send for later
@@ -44,9 +43,8 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn set_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |sequencer, state, now| {
-            sequencer.set_group(state, now, group, settings)
-        })
+        let checked = settings.check().and_then(|()| check_id(group.is_none()));
+        self.checked(checked, |sequencer, state, now| sequencer.set_group(state, now, group, settings))
     }
 
     /// Replaces what the server noted about a group (its name, its picture): at most

@@ -240,16 +240,16 @@ impl Store {
     }
 }
 
-/// The seqs whose timestamps lie in a range; timestamps rise with seqs.
+/// The seqs, of those that are left, whose timestamps lie in a range; timestamps rise with seqs.
 fn seqs_of_times(pipeline: &Pipeline, timeline: Timeline, low: u64, high: u64) -> Result<(u64, u64)> {
-    let (slot, last) = {
+    let (slot, left, last) = {
         let state = pipeline.state();
         match state.slot(timeline) {
-            Some(slot) => (slot, state.head(slot).tip.last),
+            Some(slot) => (slot, state.head(slot).tip.trim() + 1, state.head(slot).tip.last),
             None => return Ok((1, 0)),
         }
     };
-    let first = pipeline.first_not(slot, 1, last, |stored| stored.append.timestamp < low)?;
+    let first = pipeline.first_not(slot, left, last, |stored| stored.append.timestamp < low)?;
     let after = pipeline.first_not(slot, first, last, |stored| stored.append.timestamp <= high)?;
     Ok((first, after - 1))
 }

@@ -8,6 +8,8 @@ mod clock;
 
 mod progress;
 
+mod rounds;
+
 mod pipeline;
 
 mod ticket;
@@ -21,6 +23,8 @@ mod members;
 mod marks;
 
 mod flags;
+
+mod retention;
 
 mod maintain;
 

@@ -7,6 +7,7 @@
 use super::clock::WatchedClock;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
+use super::rounds::Rounds;
 use crate::change::Decoded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
@@ -36,6 +37,7 @@ pub(crate) struct Pipeline {
     pub epochs: Epochs,
     pub progress: Progress,
     pub clock: WatchedClock,
+    pub rounds: Rounds,
     storage: Arc<dyn Storage>,
     commit_point: Box<dyn CommitPoint>,
     sequencer: Mutex<Sequencer>,
@@ -109,6 +111,7 @@ impl Pipeline {
             epochs: writer.open_mark().epochs.clone(),
             progress: Progress::new(version),
             clock: WatchedClock::new(options.clock.clone()),
+            rounds: Rounds::default(),
             storage,
             commit_point: Box::new(LocalSync),
             sequencer: Mutex::new(sequencer),

@@ -169,9 +169,11 @@ impl Pipeline {
         Ok((place.ok_or_else(gone)?, state.files.clone()))
     }
 
-    /// The ordinal of a published message; 0 before the first.
+    /// The ordinal of a published message; 0 before the first. Of a trimmed one, which no mark or floor can
+    /// stand on any more, one that is not below it.
     pub(super) fn ordinal(&self, slot: u32, seq: u64) -> Result<u64> {
-        if seq == 0 { Ok(0) } else { Ok(self.stored(slot, seq)?.append.ordinal) }
+        let tip = self.state().head(slot).tip;
+        if seq <= tip.trim() { Ok(tip.trim_ordinal().min(seq)) } else { Ok(self.stored(slot, seq)?.append.ordinal) }
     }
 
     /// The first seq of `low..=high + 1` whose record does not hold `is_before`, which holds for a

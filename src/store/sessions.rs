@@ -175,7 +175,7 @@ impl Store {
             if row.version.max(head.newest) <= cursor.position.0 {
                 continue;
             }
-            let (version, _) = entry_version(row, head, user);
+            let (version, _) = entry_version(row, head, user, state.horizon);
             // What was gone before the walk began, or before the last one, is news to nobody.
             if version > cursor.position.0 && (version > cursor.base.0 || !row.is_tombstone(&head.tip)) {
                 found.push((version, row));
