@@ -54,7 +54,7 @@ pub use id::{
     BusinessId, ClientId, Epoch, GroupId, NameKind, Pair, Peer, Seq, Source, SystemId, Timeline, UserId, Version,
 };
 pub use journal::{CutTail, EpochEnd, Recovery};
-pub use settings::{GroupSettings, Settings};
+pub use settings::{GroupSettings, Retention, Settings};
 pub use state::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
 pub use storage::{
     Body, CrashPlan, FailEffect, FileBytes, Loss, REWRITABLE_BYTES, ReadMode, RealStorage, SimStorage, Storage,

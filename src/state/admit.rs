@@ -10,7 +10,7 @@ use super::member::{Presence, Row};
 use super::names::ALLOTTED;
 use super::timeline::Tip;
 use super::{State, names};
-use crate::change::{Opens, Append, Change, Commit, Mark, RowKey, decode_hides, decode_mentions};
+use crate::change::{Append, Change, Commit, Mark, Opens, RowKey, Trim, decode_hides, decode_mentions};
 use crate::id::{GroupId, Timeline, UserId};
 use crate::limits::{
     BODY_BYTES_LIMIT, BROADCAST_SOURCES_MAX, HIDE_SEQS_MAX, MEMBER_BYTES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX,
@@ -67,10 +67,9 @@ impl State {
                 let (row, tip) = self.admits_row(&change.row)?;
                 let hides = decode_hides(tail).ok_or("a list of messages")?;
                 expect(hides.len() <= HIDE_SEQS_MAX, "no more messages than one call can hide")?;
-                let end = row.end(tip.last);
-                let are_seen = hides
-                    .iter()
-                    .all(|hidden| row.floor < hidden.seq && hidden.seq <= end && hidden.ordinal <= hidden.seq);
+                let (floor, end) = (row.floor(&tip), row.end(tip.last));
+                let are_seen =
+                    hides.iter().all(|hidden| floor < hidden.seq && hidden.seq <= end && hidden.ordinal <= hidden.seq);
                 expect(are_seen, "messages that the user sees")
             }
             Change::Member(member) => {
@@ -118,6 +117,7 @@ impl State {
             Change::Horizon(horizon) => {
                 expect(self.horizon < horizon.version && horizon.version <= self.version, "a horizon that rises")
             }
+            Change::Trim(trim) => self.admits_trim(trim),
         }
     }
 
@@ -190,6 +190,22 @@ impl State {
         let highest = mark.read.max(mark.read_max).max(mark.delivered_max);
         expect(highest <= tip.last, "marks on messages that exist")?;
         expect(mark.read_ordinal <= mark.read.min(tip.ordinal), "an ordinal not above its seq")
+    }
+
+    fn admits_trim(&self, trim: &Trim) -> Judgement {
+        let tip = self.tip(trim.timeline).ok_or("a timeline that exists")?;
+        expect(!tip.dissolved, "a group that was not dissolved")?;
+        expect(tip.trimmed < trim.trim && trim.trim <= tip.last, "a trim that rises and is not above the end")?;
+        expect(trim.ordinal_before == tip.trimmed_ordinal, "the counting messages that were gone")?;
+        expect(tip.age_day <= trim.age_day, "a day that does not go back")?;
+        // Of the messages that a trim takes, and of those it leaves, no more can count than there are.
+        let taken = trim.trim_ordinal.checked_sub(tip.trimmed_ordinal);
+        let left = tip.ordinal.checked_sub(trim.trim_ordinal);
+        expect(
+            taken.is_some_and(|taken| taken <= trim.trim - tip.trimmed),
+            "no more counting messages than were taken",
+        )?;
+        expect(left.is_some_and(|left| left <= tip.last - trim.trim), "no more counting messages than are left")
     }
 
     /// The row as it is, or as the change opens it, and the tip of its timeline.

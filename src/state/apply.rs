@@ -8,9 +8,10 @@ use super::amended::Amendment;
 use super::member::{self, Row};
 use super::roster::Seat;
 use super::timeline::{Head, PART_SEQS, Part, Tip, kinds};
+use super::trims::CountingTrim;
 use crate::change::{
     Amend, Append, Change, Clear, Commit, Flags, Forget, Hide, Join, Leave, Mark, RowKey, SetFlags, SetGroup,
-    SetMember, SetMetadata, decode_hides, decode_mentions,
+    SetMember, SetMetadata, Trim, decode_hides, decode_mentions,
 };
 use crate::id::{GroupId, NameKind, Timeline, UserId};
 use crate::journal::Place;
@@ -75,6 +76,7 @@ impl State {
                 self.dedup_window_max = self.dedup_window_max.max(settings.dedup_window_micros());
             }
             Change::Horizon(horizon) => self.horizon = horizon.version,
+            Change::Trim(trim) => self.apply_trim(trim, commit),
         }
         self.version = commit.version;
         self.time = commit.time;
@@ -167,7 +169,8 @@ impl State {
 
     fn apply_group(&mut self, group: &SetGroup, commit: Commit) {
         let slot = self.head_to_change(Timeline::Group(group.group), group.settings, commit.version);
-        self.head_mut(slot).tip.settings = group.settings;
+        let tip = &mut self.head_mut(slot).tip;
+        (tip.settings, tip.settings_by) = (group.settings, commit.version);
     }
 
     fn apply_join(&mut self, join: &Join, commit: Commit) {
@@ -299,6 +302,28 @@ impl State {
                 }
             }
         }
+    }
+
+    fn apply_trim(&mut self, trim: &Trim, commit: Commit) {
+        let Some(slot) = self.slot(trim.timeline) else { return };
+        let Commit { version, time } = commit;
+        self.touch_head(slot);
+        if trim.counts() {
+            self.cells.get_mut(slot).newest = version;
+        }
+        let horizon = self.horizon;
+        let head = self.head_mut(slot);
+        head.tip.trimmed = trim.trim;
+        head.tip.trimmed_ordinal = trim.trim_ordinal;
+        head.tip.trimmed_by = version;
+        head.tip.age_day = trim.age_day;
+        if trim.counts() {
+            head.tip.news_version = version;
+            head.tip.news_time = time;
+            let counting = CountingTrim { ordinal_before: trim.ordinal_before, version, time };
+            head.trims.get_or_insert_default().push(counting, horizon);
+        }
+        head.trim_parts(trim.trim);
     }
 
     fn apply_forget(&mut self, forget: &Forget, commit: Commit) {

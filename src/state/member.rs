@@ -224,14 +224,19 @@ impl Row {
         self.floor.max(tip.trim())
     }
 
-    /// The read mark as it is reported: the floor is as good as read.
-    pub fn mark(&self) -> u64 {
-        self.read.max(self.floor)
+    /// How many messages count at or below [`Row::floor`].
+    pub fn floor_ordinal(&self, tip: &Tip) -> u64 {
+        if self.floor > tip.trim() { self.floor_ordinal } else { tip.trim_ordinal() }
+    }
+
+    /// The read mark as it is reported: what the floor or a trim took is as good as read.
+    pub fn mark(&self, tip: &Tip) -> u64 {
+        self.read.max(self.floor(tip))
     }
 
     /// The ordinal at [`Row::mark`].
-    pub fn mark_ordinal(&self) -> u64 {
-        if self.read >= self.floor { self.read_ordinal } else { self.floor_ordinal }
+    pub fn mark_ordinal(&self, tip: &Tip) -> u64 {
+        if self.read > self.floor(tip) { self.read_ordinal } else { self.floor_ordinal(tip) }
     }
 
     /// The newest seq the session shows, of a timeline that ends at `last`.

@@ -7,6 +7,8 @@ mod needs;
 
 mod amended;
 
+mod trims;
+
 mod roster;
 
 mod timeline;
@@ -42,7 +44,7 @@ pub(crate) use resident::Loaded;
 pub(crate) use roster::Seat;
 pub(crate) use sequence::{
     AmendFound, AmendPlan, Answer, ClearPlan, Decided, FlagsPlan, HidePlan, Known, MarkPlan, PreparedAppend, Sequenced,
-    Sequencer, Stale, UnreadPlan, change_bytes_max, is_within_window, join_bytes_max,
+    Sequencer, Stale, TrimPlan, UnreadPlan, change_bytes_max, is_within_window, join_bytes_max,
 };
 pub use sequence::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
 pub(crate) use timeline::{Alerts, Head, Tip, Whereabouts, kinds};

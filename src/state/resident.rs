@@ -456,6 +456,16 @@ impl State {
         true
     }
 
+    /// The heads in memory among some slots.
+    pub fn heads_here(&self, slots: std::ops::Range<usize>) -> impl Iterator<Item = &Head> {
+        slots.take_while(|slot| *slot < self.cells.count()).filter_map(|slot| self.cells.head(slot as u32))
+    }
+
+    /// How many slots there are.
+    pub fn slot_count(&self) -> usize {
+        self.cells.count()
+    }
+
     /// The timelines whose heads are in memory.
     pub fn timelines_here(&self) -> impl Iterator<Item = Timeline> + '_ {
         let here = self.cells.iter().filter(|(_, cell)| matches!(cell.standing, Standing::Here(_)));

@@ -17,6 +17,8 @@ mod directory;
 
 mod maintain;
 
+mod trim;
+
 pub(crate) use amend::{AmendFound, AmendPlan};
 pub use append::{Appended, Outcome};
 pub(crate) use append::{Known, PreparedAppend};
@@ -24,6 +26,7 @@ pub use directory::Resolved;
 pub use groups::Joined;
 pub use maintain::Maintained;
 pub(crate) use sessions::{ClearPlan, FlagsPlan, HidePlan, MarkPlan, UnreadPlan};
+pub(crate) use trim::TrimPlan;
 
 use super::overlay::{Busy, Overlay};
 use super::{Row, State, Tip};

@@ -19,16 +19,17 @@
 //! | `C`, version | commit times from that version on |
 //! | `G` | what there is one of: horizon, time, settings, newest names |
 
-use super::amended::{AmendedMessages, Amendment};
+use super::amended::{AmendedMessages, Amendment, Step};
 use super::member::{Hide, Notes, Presence, Row};
 use super::names::Names;
 use super::roster::{Roster, Seat};
+use super::trims::CountingTrim;
 use super::timeline::{Head, PART_SEQS, Part, Side, Tip};
 use crate::change::{self, Change, Commit, Decoded, Flags};
 use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::journal::Place;
 use crate::segment::key::{put_timeline, take_timeline};
-use crate::settings::{GroupSettings, Settings};
+use crate::settings::{GroupSettings, Retention, Settings};
 use crate::varint::{put, take};
 use std::sync::Arc;
 
@@ -196,6 +197,17 @@ pub(crate) fn add_head(entries: &mut Entries, head: &Head, newest: u64, indexed:
     }
     put(&mut value, indexed);
     put(&mut value, unit);
+    let trims = head.trims.as_ref().map_or(&[][..], |trims| trims.all());
+    put(&mut value, trims.len() as u64);
+    for trim in trims {
+        [trim.ordinal_before, trim.version, trim.time].iter().for_each(|field| put(&mut value, *field));
+    }
+    // What became of messages that are trimmed is in no part any more.
+    let steps: Vec<Step> = head.amended.iter().flat_map(|amended| amended.steps_up_to(head.tip.trim())).collect();
+    put(&mut value, steps.len() as u64);
+    for step in steps {
+        [step.seq, step.version, step.time].iter().for_each(|field| put(&mut value, *field));
+    }
     entries.add(&key, prefix, Some(&value));
 }
 
@@ -285,11 +297,13 @@ pub(crate) struct HeadRows {
     newest: u64,
     head: Option<Head>,
     amended: Vec<(u64, Amendment, Option<u64>)>,
+    /// Of messages that are trimmed.
+    steps: Vec<Step>,
 }
 
 impl HeadRows {
     pub fn new(timeline: Timeline) -> HeadRows {
-        HeadRows { timeline, newest: 0, head: None, amended: Vec::new() }
+        HeadRows { timeline, newest: 0, head: None, amended: Vec::new(), steps: Vec::new() }
     }
 
     /// Takes one row; `rest` is its key behind the timeline.
@@ -304,6 +318,13 @@ impl HeadRows {
                 *side = Side { read_max, delivered_max, version: take(value)?, time: take(value)? };
             }
             (head.indexed, head.unit) = (take(value)?, take(value)?);
+            for _ in 0..take(value)? {
+                let (ordinal_before, version, time) = (take(value)?, take(value)?, take(value)?);
+                head.trims.get_or_insert_default().put(CountingTrim { ordinal_before, version, time });
+            }
+            for _ in 0..take(value)? {
+                self.steps.push(Step { seq: take(value)?, version: take(value)?, time: take(value)? });
+            }
             (rest.is_empty() && value.is_empty() && head.indexed <= head.tip.last).then_some(())?;
             self.head = Some(head);
             return Some(());
@@ -349,12 +370,13 @@ impl HeadRows {
     /// The head and its newest version; `None` if there is no such timeline.
     pub fn finish(mut self) -> Option<(Head, u64)> {
         let mut head = self.head?;
-        if !self.amended.is_empty() {
+        if !self.amended.is_empty() || !self.steps.is_empty() {
             self.amended.sort_unstable_by_key(|(seq, amendment, _)| (amendment.version, *seq));
             let mut amended = AmendedMessages::default();
             for (seq, amendment, counting) in self.amended {
                 amended.insert(seq, amendment, counting);
             }
+            amended.add_steps(self.steps);
             head.amended = Some(Box::new(amended));
         }
         if let Some(alerts) = head.alerts.as_mut() {
@@ -367,6 +389,13 @@ impl HeadRows {
     }
 }
 
+/// A head without its parts.
+pub(crate) fn core_of(timeline: Timeline, value: &[u8]) -> Option<Head> {
+    let mut head = HeadRows::new(timeline);
+    head.take(&[CORE], value)?;
+    head.head
+}
+
 fn be(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
@@ -375,6 +404,8 @@ const DISSOLVED: u8 = 1;
 const OPENS: u8 = 1 << 1;
 const SHOWS_HISTORY: u8 = 1 << 2;
 const MEMBERS_ONLY: u8 = 1 << 3;
+const RETENTION: u8 = 1 << 4;
+const TRIMMED: u8 = 1 << 5;
 
 fn put_tip(value: &mut Vec<u8>, tip: &Tip) {
     let bits = [
@@ -382,17 +413,26 @@ fn put_tip(value: &mut Vec<u8>, tip: &Tip) {
         (tip.opens, OPENS),
         (tip.settings.shows_history, SHOWS_HISTORY),
         (tip.settings.members_only, MEMBERS_ONLY),
+        (tip.settings.retention.is_some(), RETENTION),
+        (tip.trimmed_by > 0, TRIMMED),
     ];
     value.push(bits.iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum());
     let Tip { last, last_timestamp, ordinal, version, time, news_version, news_time, created, .. } = *tip;
     for field in [last, last_timestamp, ordinal, version, time, news_version, news_time, created] {
         put(value, field);
     }
+    put(value, tip.settings_by);
+    if let Some(Retention { age_secs, count, body_bytes, .. }) = tip.settings.retention {
+        [age_secs, count, body_bytes].iter().for_each(|bound| put(value, *bound));
+    }
+    if tip.trimmed_by > 0 {
+        [tip.trimmed, tip.trimmed_ordinal, tip.trimmed_by, tip.age_day].iter().for_each(|field| put(value, *field));
+    }
 }
 
 fn take_tip(value: &mut &[u8]) -> Option<Tip> {
     let bits = take_byte(value)?;
-    (bits < 1 << 4).then_some(())?;
+    (bits < 1 << 6).then_some(())?;
     let has = |bit| bits & bit != 0;
     let settings = GroupSettings::default().shows_history(has(SHOWS_HISTORY)).members_only(has(MEMBERS_ONLY));
     let (last, last_timestamp, ordinal) = (take(value)?, take(value)?, take(value)?);
@@ -400,6 +440,15 @@ fn take_tip(value: &mut &[u8]) -> Option<Tip> {
     let mut tip = Tip::new(settings, take(value)?);
     tip = Tip { last, last_timestamp, ordinal, version, time, news_version, news_time, ..tip };
     (tip.dissolved, tip.opens) = (has(DISSOLVED), has(OPENS));
+    tip.settings_by = take(value)?;
+    if has(RETENTION) {
+        let (age_secs, count, body_bytes) = (take(value)?, take(value)?, take(value)?);
+        tip.settings.retention = Some(Retention { age_secs, count, body_bytes });
+    }
+    if has(TRIMMED) {
+        (tip.trimmed, tip.trimmed_ordinal) = (take(value)?, take(value)?);
+        (tip.trimmed_by, tip.age_day) = (take(value)?, take(value)?);
+    }
     Some(tip)
 }
 

@@ -1,12 +1,13 @@
 //! What is kept per timeline: its head, and where its messages lie.
-//! Owns: `Head`, `Tip`. May touch: `amended`, `roster`, `settings`, `journal` (places only).
+//! Owns: `Head`, `Tip`. May touch: `amended`, `roster`, `trims`, `settings`, `journal` (places only).
 //! Never: reads a message.
 
 use super::amended::AmendedMessages;
 use super::roster::Roster;
+use super::trims::Trims;
 use crate::id::{Timeline, UserId};
 use crate::journal::Place;
-use crate::settings::GroupSettings;
+use crate::settings::{GroupSettings, Retention, Settings};
 use std::sync::Arc;
 
 /// The head of a timeline.
@@ -25,6 +26,8 @@ pub(crate) struct Head {
     pub sides: [Side; 2],
     /// What was recalled or edited; `None` while nothing was.
     pub amended: Option<Box<AmendedMessages>>,
+    /// Which trims took something that counts; `None` while none did.
+    pub trims: Option<Box<Trims>>,
     /// Which messages alert; `None` while none does.
     pub alerts: Option<Arc<Alerts>>,
     /// Of a group its members, of a broadcast those who have a row.
@@ -83,13 +86,20 @@ pub(crate) struct Tip {
     pub version: u64,
     pub time: u64,
     /// Version and commit time of the newest change that is no message and that all who are in it see: an
-    /// amendment, metadata, the end of the group.
+    /// amendment, metadata, the end of the group, a trim of something that counts.
     pub news_version: u64,
     pub news_time: u64,
     /// The version at which the timeline came to be.
     pub created: u64,
-    /// Of a group; of no meaning elsewhere.
+    /// Everything up to it was trimmed, so many counting messages, by the change with this version.
+    pub trimmed: u64,
+    pub trimmed_ordinal: u64,
+    pub trimmed_by: u64,
+    /// The day of the newest trim for age, counted from 1 at the Unix epoch; 0 if there was none.
+    pub age_day: u64,
+    /// Of a group, with the version of the change that set them; of no meaning elsewhere.
     pub settings: GroupSettings,
+    pub settings_by: u64,
     /// The group is no more, and everything up to `last` is trimmed.
     pub dissolved: bool,
     /// Someone who had the session from its first message on has it no more: the next message opens it
@@ -123,7 +133,12 @@ impl Tip {
             news_version: 0,
             news_time: 0,
             created,
+            trimmed: 0,
+            trimmed_ordinal: 0,
+            trimmed_by: 0,
+            age_day: 0,
             settings,
+            settings_by: created,
             dissolved: false,
             opens: true,
         }
@@ -131,7 +146,17 @@ impl Tip {
 
     /// Everything at or below it is gone.
     pub fn trim(&self) -> u64 {
-        if self.dissolved { self.last } else { 0 }
+        if self.dissolved { self.last } else { self.trimmed }
+    }
+
+    /// How many messages count at or below [`Tip::trim`].
+    pub fn trim_ordinal(&self) -> u64 {
+        if self.dissolved { self.ordinal } else { self.trimmed_ordinal }
+    }
+
+    /// The version of the change that trimmed up to there.
+    pub fn trim_version(&self) -> u64 {
+        if self.dissolved { self.news_version } else { self.trimmed_by }
     }
 }
 
@@ -149,6 +174,7 @@ impl Head {
             unit: 0,
             sides: [Side::default(); 2],
             amended: None,
+            trims: None,
             alerts: None,
             roster,
             metadata: None,
@@ -178,8 +204,25 @@ impl Head {
         }
     }
 
+    /// Lets go of what is kept about messages at or below `trim`.
+    pub fn trim_parts(&mut self, trim: u64) {
+        if let Some(amended) = &mut self.amended {
+            self.parts.extend(amended.iter().map_while(|(seq, _)| (seq <= trim).then_some(Part::Amended(seq))));
+            amended.trim(trim);
+        }
+        if let Some(alerts) = &mut self.alerts {
+            for (kind, seqs) in Arc::make_mut(alerts).0.iter_mut().enumerate() {
+                let trimmed = seqs.partition_point(|seq| *seq <= trim);
+                let mut chunks: Vec<u64> = seqs.drain(..trimmed).map(|seq| seq / PART_SEQS).collect();
+                chunks.dedup();
+                self.parts.extend(chunks.into_iter().map(|chunk| Part::Alerts(kind as u8, chunk)));
+            }
+        }
+    }
+
     /// Lets go of all that has parts of its own, but for what was sent.
     pub fn part_with_all(&mut self) {
+        self.trims = None;
         if let Some(amended) = self.amended.take() {
             self.parts.extend(amended.iter().map(|(seq, _)| Part::Amended(seq)));
         }
@@ -208,6 +251,11 @@ impl Head {
         let lists = self.places.capacity() * 8 + self.sent.capacity() * 16 + self.parts.capacity() * 16;
         size_of::<Head>() + lists + amended + alerts + roster + metadata
     }
+
+    /// What of the timeline is kept, in a store with these settings.
+    pub fn retention(&self, settings: &Settings) -> Retention {
+        self.tip.settings.retention.unwrap_or_else(|| settings.retention(self.timeline))
+        }
 
     /// How far the other one of a direct timeline got; `None` where there is no other.
     pub fn other_side(&self, user: UserId) -> Option<&Side> {

@@ -182,9 +182,14 @@ fn plan_hide(pipeline: &Pipeline, timeline: Timeline, user: UserId, seqs: &[Seq]
         pipeline.look(|state| state.head_of(timeline).map_or((0, 0), |head| (head.tip.trim(), head.tip.last)))?;
     let mut plan = HidePlan { timeline, user, hides: Vec::new(), unknown: None };
     for seq in seqs {
-        if seq <= trim || seq > last {
+        if seq == 0 || seq > last {
             plan.unknown = Some(seq);
             break;
+        }
+        if seq <= trim {
+            // Refused once the sequencer sees it.
+            plan.hides.push(Hidden { seq, ordinal: 0, counts: false, alerts: 0 });
+            continue;
         }
         let append = pipeline.stored(timeline, seq)?.append;
         let counts = append.counts && append.sender != user;

@@ -312,6 +312,7 @@ fn known(pipeline: &Pipeline, item: &PreparedAppend, seq: u64) -> Result<Option<
     let Some((stored, body)) = pipeline.candidate(item.timeline, seq)? else { return Ok(None) };
     let append = &stored.append;
     let is_same = append.sender == item.sender && append.client_id == item.client_id;
+    // Once it is trimmed, whatever has its client id is a duplicate, and its body may be gone.
     let body_digest = if is_same { xxh3_128(&body) } else { 0 };
     let message = Taken {
         seq,

@@ -7,6 +7,7 @@ use super::pipeline::Pipeline;
 use super::read::{Message, Reader, Spot};
 use crate::error::Result;
 use crate::id::{NameKind, Source, Timeline, UserId};
+use crate::settings::Retention;
 use crate::state::stored::{self, Owner};
 use crate::state::{Head, Notes, Presence, Row, State};
 use std::collections::BTreeSet;
@@ -41,6 +42,7 @@ impl Store {
                 let sizes = [settings.body_bytes_max, settings.mentions_max, settings.latest_bytes_max];
                 put(&mut digest, &[*version, settings.dedup_window_secs]);
                 put(&mut digest, &sizes.map(|size| size as u64));
+                settings.retentions().iter().for_each(|retention| put_retention(&mut digest, retention));
             }
             for (kind, id) in state.names().newest_ids() {
                 put(&mut digest, &[name_kind(kind), id]);
@@ -58,7 +60,7 @@ impl Store {
             let head = pipeline.look(|state| {
                 let head = state.head_of(timeline)?;
                 let mut digest = Xxh3::new();
-                put_head(&mut digest, head);
+                put_head(&mut digest, head, state.horizon);
                 let spots: Vec<Spot> = (head.tip.trim() + 1..=head.tip.last).map(|seq| Spot::of(head, seq)).collect();
                 Some((digest.digest(), spots, Reader::of(state, 0)))
             })?;
@@ -122,17 +124,22 @@ fn put_rows(state: &State, user: UserId) -> Option<u64> {
         put_timeline(&mut digest, timeline);
         put_row(&mut digest, row);
         if let Some(notes) = state.notes(user, row) {
-            put_notes(&mut digest, notes);
+            put_notes(&mut digest, notes, state.head(row.slot).tip.trim());
         }
     }
     (!is_nobody).then(|| digest.digest())
 }
 
-fn put_head(digest: &mut Xxh3, head: &Head) {
+fn put_head(digest: &mut Xxh3, head: &Head, horizon: u64) {
     let tip = &head.tip;
     put_timeline(digest, head.timeline);
     put(digest, &[tip.last, tip.news_version, tip.news_time, tip.created, tip.dissolved.into()]);
     put(digest, &[tip.settings.shows_history.into(), tip.settings.members_only.into()]);
+    put(digest, &[tip.settings.retention.is_some().into(), tip.trim(), tip.trim_ordinal(), tip.age_day]);
+    put_retention(digest, &tip.settings.retention.unwrap_or_default());
+    for trim in head.trims.iter().flat_map(|trims| trims.iter(horizon)) {
+        put(digest, &[trim.ordinal_before, trim.version, trim.time]);
+    }
     put_bytes(digest, head.metadata.as_deref().unwrap_or_default());
     for side in &head.sides {
         put(digest, &[side.read_max, side.delivered_max, side.version, side.time]);
@@ -140,11 +147,17 @@ fn put_head(digest: &mut Xxh3, head: &Head) {
     for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
         put(digest, &[seq, amendment.version, amendment.time, amendment.by.0, amendment.is_recall().into()]);
     }
+    put(digest, &[tip.last_timestamp, tip.version, tip.time, tip.ordinal]);
+}
+
+/// What a retry shows.
+fn put_sent(digest: &mut Xxh3, message: &Message) {
+    put(digest, &[message.seq.0, message.version.0, message.timestamp.0, message.commit_time.0, message.sender.0]);
+    digest.update(&message.client_id.map_or(0, |id| id.0).to_le_bytes());
 }
 
 fn put_message(digest: &mut Xxh3, message: &Message) {
-    put(digest, &[message.seq.0, message.version.0, message.timestamp.0, message.commit_time.0, message.sender.0]);
-    digest.update(&message.client_id.map_or(0, |id| id.0).to_le_bytes());
+    put_sent(digest, message);
     put(digest, &[message.kind.into(), message.counts.into(), message.imported.into(), message.alerts.into()]);
     put(digest, &[message.mentions.len() as u64]);
     message.mentions.iter().for_each(|user| put(digest, &[user.0]));
@@ -186,14 +199,20 @@ fn put_row(digest: &mut Xxh3, row: &Row) {
     put(digest, &[row.removed_at.map_or(0, |removed_at| removed_at + 1), row.role.into(), row.silenced_until]);
 }
 
-fn put_notes(digest: &mut Xxh3, notes: &Notes) {
-    put(digest, &[notes.mentions.len() as u64, notes.hidden.len() as u64]);
-    put(digest, &notes.mentions);
-    for (seq, hide) in &notes.hidden {
+/// What was trimmed is shown to nobody.
+fn put_notes(digest: &mut Xxh3, notes: &Notes, trim: u64) {
+    let mentions = &notes.mentions[notes.mentions.partition_point(|seq| *seq <= trim)..];
+    put(digest, &[mentions.len() as u64, notes.hidden.range(trim + 1..).count() as u64]);
+    put(digest, mentions);
+    for (seq, hide) in notes.hidden.range(trim + 1..) {
         put(digest, &[*seq, hide.version, hide.time, hide.counts.into()]);
     }
     put_bytes(digest, notes.metadata.as_deref().unwrap_or_default());
     put_bytes(digest, notes.data.as_deref().unwrap_or_default());
+}
+
+fn put_retention(digest: &mut Xxh3, retention: &Retention) {
+    put(digest, &[retention.age_secs, retention.count, retention.body_bytes]);
 }
 
 fn put_bytes(digest: &mut Xxh3, bytes: &[u8]) {

@@ -59,7 +59,7 @@ impl Snapshot {
     pub fn of(state: &State, user: UserId, peer: Peer, row: &Row, latest: usize, base: Option<u64>) -> Snapshot {
         let head = state.head(row.slot);
         let tip = &head.tip;
-        let (version, time) = entry_version(row, head, user);
+        let (version, time) = entry_version(row, head, user, state.horizon);
         let is_tombstone = row.is_tombstone(tip);
         let mut snapshot = Snapshot {
             user,
@@ -80,7 +80,7 @@ impl Snapshot {
         if is_tombstone {
             return snapshot;
         }
-        let (floor, end) = (row.floor, row.end(tip.last));
+        let (floor, mark, end) = (row.floor(tip), row.mark(tip), row.end(tip.last));
         let hidden = hidden(state, user, row);
         snapshot.latest = match hidden {
             None if latest == 1 && end > floor => Latest::One(Spot::of(head, end)),
@@ -93,7 +93,7 @@ impl Snapshot {
                 Latest::Many(shown.take(latest).map(|seq| Spot::of(head, seq)).collect())
             }
         };
-        snapshot.after_mark = if row.mark() < end { head.whereabouts(row.mark() + 1) } else { None };
+        snapshot.after_mark = if mark < end { head.whereabouts(mark + 1) } else { None };
         if row.has_notes {
             snapshot.metadata = state.notes(user, row).and_then(|notes| notes.metadata.clone());
         }
@@ -151,9 +151,9 @@ impl Snapshot {
             entry.alerts = self.range.alerts(&own);
         }
         (entry.latest, entry.latest_cut) = latest(reader, self.range.timeline, self.latest.spots())?;
-        entry.read_mark = Seq(row.mark());
+        entry.read_mark = Seq(row.mark(tip));
         entry.last = Seq(row.end(tip.last));
-        entry.first = Seq((row.floor + 1).min(entry.last.0 + 1));
+        entry.first = Seq((row.floor(tip) + 1).min(entry.last.0 + 1));
         entry.flags = row.flags;
         entry.metadata = self.metadata.clone().map_or_else(Body::empty, Body::shared);
         if let Some(last) = self.amendments.last().filter(|_| self.more_amendments) {
@@ -167,27 +167,30 @@ impl Snapshot {
     fn oldest_unread(&self, pipeline: &Pipeline, reader: &Reader, own: &Own) -> Result<(Seq, Timestamp)> {
         let Range { row, tip, .. } = &self.range;
         if let Some(place) = self.after_mark.filter(|_| self.range.is_plain_after_mark()) {
-            let append = reader.files().read(self.range.timeline, row.mark() + 1, place)?.append;
+            let append = reader.files().read(self.range.timeline, row.mark(tip) + 1, place)?.append;
             if append.counts && append.sender != self.user {
                 return Ok((Seq(append.seq), Timestamp(append.timestamp)));
             }
         }
         let ordinal = self.range.oldest_ordinal(own);
         let end = row.end(tip.last);
-        let seq = pipeline.first_not(self.range.timeline, row.mark() + 1, end, |stored| stored.append.ordinal < ordinal)?;
-        let append = pipeline.stored(self.range.timeline, seq)?.append;
+        let timeline = self.range.timeline;
+        let seq = pipeline.first_not(timeline, row.mark(tip) + 1, end, |stored| stored.append.ordinal < ordinal)?;
+        let append = pipeline.stored(timeline, seq)?.append;
         Ok((Seq(append.seq), Timestamp(append.timestamp)))
     }
 
     /// Whether a message above `base` brought the removed session back. Who walks knew it as a tombstone
-    /// until then, and what does not count and came in between was never carried.
+    /// until then, and what does not count and came in between was never carried. If that message was trimmed,
+    /// the first one left stands for it: it is above `base` only if all that is left is.
     fn is_revived_above(&self, pipeline: &Pipeline, base: u64, end: u64) -> Result<bool> {
-        let row = &self.range.row;
+        let Range { row, tip, .. } = &self.range;
         let Some(removed_at) = row.removed_at else {
             return Ok(false);
         };
-        let revival = pipeline.first_not(self.range.timeline, 1, end, |stored| stored.append.ordinal <= removed_at)?;
-        Ok(revival <= end && pipeline.stored(self.range.timeline, revival)?.commit.version > base)
+        let (timeline, left) = (self.range.timeline, tip.trim() + 1);
+        let revival = pipeline.first_not(timeline, left, end, |stored| stored.append.ordinal <= removed_at)?;
+        Ok(revival <= end && pipeline.stored(timeline, revival)?.commit.version > base)
     }
 
     /// The messages of the session above `base` that the user is shown, unless they are above the bounds.
@@ -200,16 +203,16 @@ impl Snapshot {
     ) -> Result<Option<Vec<Message>>> {
         let Range { row, tip, timeline, .. } = &self.range;
         let timeline = *timeline;
-        let end = row.end(tip.last);
+        let (floor, end) = (row.floor(tip), row.end(tip.last));
         let first = if self.is_tombstone {
             end + 1
         } else if row.joined_version > base {
-            row.floor + 1
+            floor + 1
         } else if tip.version <= base {
             end + 1
         } else {
-            let first = pipeline.first_not(self.range.timeline, row.floor + 1, end, |stored| stored.commit.version <= base)?;
-            if self.is_revived_above(pipeline, base, end)? { row.floor + 1 } else { first }
+            let first = pipeline.first_not(timeline, floor + 1, end, |stored| stored.commit.version <= base)?;
+            if self.is_revived_above(pipeline, base, end)? { floor + 1 } else { first }
         };
         if first > end {
             return Ok(Some(Vec::new()));
@@ -218,8 +221,8 @@ impl Snapshot {
         let gather = |state: &State| {
             let slot = state.slot(timeline)?;
             let head = state.head(slot);
-            // This is a later moment: what the user lost meanwhile it is not shown, nor what was hidden or
-            // recalled, though the entry does not say so yet.
+            // This is a later moment: what the user lost meanwhile it is not shown, nor what was trimmed,
+            // hidden or recalled, though the entry does not say so yet.
             let row = state.session(self.user, slot).filter(|row| !row.is_tombstone(&head.tip))?;
             let first = first.max(row.floor(&head.tip) + 1);
             let hidden = hidden(state, self.user, &row);

@@ -34,7 +34,8 @@ impl Store {
     /// # Errors
     /// `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn create_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
+        let checked = settings.check().and_then(|()| check_id(group.is_none()));
+        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
             sequencer.create_group(state, now, group, settings)
         })
     }
@@ -45,7 +46,8 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn set_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
+        let checked = settings.check().and_then(|()| check_id(group.is_none()));
+        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
             sequencer.set_group(state, now, group, settings)
         })
     }

@@ -15,6 +15,7 @@ mod load;
 mod needs;
 
 mod open;
+mod rounds;
 
 mod pipeline;
 
@@ -33,6 +34,8 @@ mod members;
 mod marks;
 
 mod flags;
+
+mod retention;
 
 mod maintain;
 

@@ -86,6 +86,7 @@ pub(super) fn needs_of_change(state: &State, change: &Change, tail: &[u8], needs
         }
         Change::Forget(forget) => member(forget.user, forget.timeline, needs),
         Change::RemoveUser(change) => removal(change.user, needs),
+        Change::Trim(trim) => needs.push(Need::Head(trim.timeline)),
         Change::Settings(_) | Change::Horizon(_) => {}
     }
 }

@@ -94,16 +94,17 @@ impl Store {
     }
 
     fn recall_everything_of(&self, user: UserId) -> Result<u64> {
-        let sent: Vec<(Timeline, u64)> = self.pipeline.look(|state| {
-            let rows = state.rows(user).iter().filter(|row| row.own_last > 0 && !state.head(row.slot).tip.dissolved);
-            let mut sent: Vec<_> = rows.map(|row| (state.timeline_at(row.slot), row.own_last)).collect();
+        let sent: Vec<(Timeline, u64, u64)> = self.pipeline.look(|state| {
+            let rows = state.rows(user).iter().filter(|row| row.own_last > 0).map(|row| (row, state.head(row.slot)));
+            let sent = rows.map(|(row, head)| (head.timeline, row.own_last, head.tip.trim()));
+            let mut sent: Vec<_> = sent.filter(|(_, own_last, trim)| own_last > trim).collect();
             sent.sort_unstable();
             sent
         })?;
         let mut recalled = 0;
         let mut tickets: Vec<Ticket<Effect>> = Vec::new();
-        for (timeline, mut seq) in sent {
-            while seq > 0 {
+        for (timeline, mut seq, trim) in sent {
+            while seq > trim {
                 let append = self.pipeline.stored(timeline, seq)?.append;
                 let (ordinal, counts, alerts) = (append.ordinal, append.counts, append.alerts);
                 let found = Some(AmendFound { ordinal, counts, alerts, body_version: 0, is_same: false });
@@ -130,7 +131,7 @@ fn wait_all(tickets: &mut Vec<Ticket<Effect>>) -> Result<u64> {
     for ticket in tickets.drain(..) {
         match ticket.wait() {
             Ok(effect) => recalled += u64::from(effect != Effect::Unchanged),
-            // The group was dissolved meanwhile, and its messages with it.
+            // It was trimmed meanwhile, or the group dissolved and its messages with it.
             Err(error) if error.kind() == ErrorKind::Trimmed => {}
             Err(error) => return Err(error),
         }

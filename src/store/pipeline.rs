@@ -8,6 +8,7 @@ use super::clock::WatchedClock;
 use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
+use super::rounds::Rounds;
 use super::seal::{Sealing, UNSEALED_MAX};
 use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
@@ -38,6 +39,7 @@ pub(crate) struct Pipeline {
     pub epochs: Epochs,
     pub progress: Progress,
     pub clock: WatchedClock,
+    pub rounds: Rounds,
     pub storage: Arc<dyn Storage>,
     commit_point: Box<dyn CommitPoint>,
     sequencer: Mutex<Sequencer>,
@@ -116,6 +118,7 @@ impl Pipeline {
             epochs: writer.open_mark().epochs.clone(),
             progress: Progress::new(version),
             clock: WatchedClock::new(options.clock.clone()),
+            rounds: Rounds::default(),
             storage,
             commit_point: Box::new(LocalSync),
             sequencer: Mutex::new(sequencer),

@@ -255,9 +255,15 @@ impl Pipeline {
         self.look(|state| (state.head_of(timeline).and_then(|head| head.whereabouts(seq)), Files::of(state)))
     }
 
-    /// The ordinal of a published message; 0 before the first.
+    /// The ordinal of a published message; 0 before the first. Of a trimmed one, which no mark or floor can
+    /// stand on any more, one that is not below it.
     pub(super) fn ordinal(&self, timeline: Timeline, seq: u64) -> Result<u64> {
-        if seq == 0 { Ok(0) } else { Ok(self.stored(timeline, seq)?.append.ordinal) }
+        let tip = self.look(|state| state.head_of(timeline).map(|head| head.tip))?;
+        match tip {
+            Some(tip) if seq <= tip.trim() => Ok(tip.trim_ordinal().min(seq)),
+            None => Ok(0),
+            Some(_) => Ok(self.stored(timeline, seq)?.append.ordinal),
+        }
     }
 
     /// The first seq of `low..=high + 1` whose record does not hold `is_before`, which holds for a

@@ -178,7 +178,7 @@ impl Store {
                 continue;
             }
             let head = state.head(row.slot);
-            let (version, _) = entry_version(row, head, user);
+            let (version, _) = entry_version(row, head, user, state.horizon);
             // What was gone before the walk began, or before the last one, is news to nobody.
             if version > cursor.position.0 && (version > cursor.base.0 || !row.is_tombstone(&head.tip)) {
                 found.push((version, row));

@@ -62,8 +62,8 @@ impl<'a> Sessions<'a> {
     }
 }
 
-/// The newest change of a session that its user sees, and its commit time.
-pub(super) fn entry_version(row: &Row, head: &Head, user: UserId) -> (u64, u64) {
+/// The newest change of a session that its user sees, and its commit time. `horizon` is the present one.
+pub(super) fn entry_version(row: &Row, head: &Head, user: UserId, horizon: u64) -> (u64, u64) {
     let tip = &head.tip;
     let own = (row.version, row.time);
     if row.is_tombstone(tip) {
@@ -71,7 +71,9 @@ pub(super) fn entry_version(row: &Row, head: &Head, user: UserId) -> (u64, u64) 
         return own.max(end);
     }
     if row.presence == Presence::Left {
-        return own.max(head.amended.as_ref().map_or((0, 0), |amended| amended.newest_up_to(row.ceiling)));
+        let amended = head.amended.as_ref().map_or((0, 0), |amended| amended.newest_up_to(row.ceiling));
+        let trimmed = head.trims.as_ref().map_or((0, 0), |trims| trims.newest_of(row.ceiling_ordinal, horizon));
+        return own.max(amended).max(trimmed);
     }
     let newest = own.max((tip.version, tip.time)).max((tip.news_version, tip.news_time));
     newest.max(head.other_side(user).map_or((0, 0), |side| (side.version, side.time)))

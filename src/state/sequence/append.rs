@@ -260,7 +260,8 @@ impl Sequencer {
     /// The version at which the first body of a message went: recalled, edited away or trimmed.
     fn amended_at(&self, state: &State, timeline: Timeline, seq: u64) -> Option<u64> {
         let published = || state.head_of(timeline)?.amended.as_ref()?.get(seq).map(|amendment| amendment.version);
-        let trimmed = || self.overlay.tip(state, timeline).filter(|tip| seq <= tip.trim()).map(|tip| tip.news_version);
+        let trimmed =
+            || self.overlay.tip(state, timeline).filter(|tip| seq <= tip.trim()).map(|tip| tip.trim_version());
         self.overlay.busy(&Busy::Message(timeline, seq)).or_else(published).or_else(trimmed)
     }
 
