@@ -150,7 +150,7 @@ impl<'a> Round<'a> {
     }
 
     fn choose(&mut self, candidate: &Candidate) -> Result<Option<TrimPlan>> {
-        let Candidate { timeline, trim, last, ordinal, age_day, retention } = *candidate;
+        let Candidate { timeline, trim, last, ordinal, age_day, retention, .. } = *candidate;
         let mut target = trim;
         if is_exceeded(last - trim, retention.count) {
             target = last - retention.count;
