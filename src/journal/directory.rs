@@ -1,20 +1,21 @@
 //! The files that lie in the directory, held against those that should: missing, foreign, not live.
-//! Owns: names and first pages, taking away what is not live. May touch: `file`, `manifest`, `prepare`,
-//! `scan`, `header`, `segment`, `storage`.
+//! Owns: names and first pages, taking away what is not live. May touch: `file`, `records`, `manifest`,
+//! `prepare`, `scan`, `header`, `segment`, `storage`.
 //! Never: reads a frame, or takes anything away before all that is live is durable.
 
-use super::file::{JournalFile, journal_id, journal_name};
+use super::file::{self, JournalFile, journal_id, journal_name};
 use super::header::UUID_OFFSET;
 use super::manifest::{LiveFile, Manifest};
 use super::prepare::{is_unfinished, set_aside};
+use super::records::Sealed;
 use super::scan::{Loaded, Opened};
 use crate::error::{Error, Result};
 use crate::segment::{SegmentInfo, segment_id, segment_name};
 use crate::storage::Storage;
 use std::sync::Arc;
 
-/// A journal whose changes are in segments: open, its first page judged, its frames not looked at. Who reads
-/// them first checks them against `digest`.
+/// A journal whose changes are in segments: open, its first page judged, its frames not looked at: they are
+/// checked against the digest by who first reads one.
 #[derive(Clone, Debug)]
 pub(crate) struct SealedJournal {
     pub file: Arc<JournalFile>,
@@ -56,16 +57,14 @@ pub(super) fn open_own(storage: &dyn Storage, file_id: u64, uuids: &[[u8; 16]]) 
 
 /// Opens a sealed journal; of its bytes it reads only the first page.
 pub(super) fn open_sealed(storage: &dyn Storage, listed: &LiveFile, uuids: &[[u8; 16]]) -> Result<SealedJournal> {
-    let Opened { handle, path, page } = open_own(storage, listed.file_id, uuids)?;
-    if listed.end > handle.length() {
-        return Err(Error::corruption_at(&path, handle.length(), format!("frames up to {}", listed.end), "its end"));
-    }
-    if page.header.first_version > listed.last_version + 1 {
-        let got = format!("first version {}", page.header.first_version);
+    let sealed = Sealed { end: listed.end, digest: listed.digest };
+    let file = file::open_sealed(storage, listed.file_id, sealed, uuids)?;
+    if file.header.first_version > listed.last_version + 1 {
+        let path = storage.path(&journal_name(listed.file_id));
+        let got = format!("first version {}", file.header.first_version);
         return Err(Error::corruption_at(&path, 72, format!("a version up to {}", listed.last_version + 1), got));
     }
-    let file = Arc::new(JournalFile::new(storage, page.header, handle, listed.end));
-    Ok(SealedJournal { file, last_version: listed.last_version, digest: listed.digest })
+    Ok(SealedJournal { file: Arc::new(file), last_version: listed.last_version, digest: listed.digest })
 }
 
 pub(super) fn missing(storage: &dyn Storage, file_id: u64, expected: &str) -> Error {
@@ -86,7 +85,7 @@ fn check_segment(storage: &dyn Storage, names: &[String], segment: &SegmentInfo)
     if !has(names, &name) {
         return Err(Error::corruption_at(&path, 0, "a live file", "no such file"));
     }
-    let length = storage.open(&name).map_err(|error| Error::io("open", &path, error))?.length();
+    let length = storage.file_bytes(&name).map_err(|error| Error::io("inspect", &path, error))?.length;
     if length != segment.bytes {
         let at = length.min(segment.bytes);
         return Err(Error::corruption_at(&path, at, format!("{} bytes", segment.bytes), format!("{length} bytes")));

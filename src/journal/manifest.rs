@@ -442,7 +442,7 @@ mod tests {
 
     #[test]
     fn what_no_writer_makes_is_refused() {
-        let changes: [fn(&mut Manifest); 16] = [
+        let changes: [fn(&mut Manifest); 17] = [
             |m| m.journals.swap(0, 1),
             |m| m.journals[1].file_id = 3,
             |m| m.journals[1].file_id = FILE_ID_MAX + 1,
@@ -456,6 +456,7 @@ mod tests {
             |m| m.segments[2].id = 0,
             |m| m.next_segment = SEGMENT_ID_END + 1,
             |m| m.sealed_version = 40,
+            |m| m.sealed_version = 51,
             |m| m.sealed_through = 0,
             |m| m.lineage.push(*b"fedcba9876543210"),
             |m| m.lineage = (0..=LINEAGE_MAX as u8).map(|number| [number; 16]).collect(),

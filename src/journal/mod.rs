@@ -29,6 +29,9 @@ mod newest;
 
 mod recover;
 
+#[cfg(test)]
+mod scene;
+
 pub(crate) use commit::{CommitPoint, LocalSync};
 pub(crate) use directory::SealedJournal;
 pub(crate) use file::{FileTable, journal_name};

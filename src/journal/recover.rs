@@ -407,3 +407,6 @@ pub(crate) fn ends_since(epochs: &Epochs, epoch: Option<Epoch>) -> Vec<EpochEnd>
         None => epochs.ended.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;
