@@ -26,3 +26,6 @@ pub(crate) use header::{
 pub(crate) use merge::merge_runs;
 pub(crate) use runs::{RUNS_MAX, Runs};
 pub(crate) use table::{Found, KEY_BYTES_MAX, PART_BYTES, RunPlan, RunWriter, Table, TableCursor, VALUE_BYTES_MAX};
+
+#[cfg(test)]
+mod tests;

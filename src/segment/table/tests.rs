@@ -8,9 +8,9 @@ use crate::storage::{ReadMode, RealStorage, SimStorage};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const UUID: [u8; 16] = *b"0123456789abcdef";
+pub(in super::super) const UUID: [u8; 16] = *b"0123456789abcdef";
 
-fn plan(part_bytes: u64) -> RunPlan {
+pub(in super::super) fn plan(part_bytes: u64) -> RunPlan {
     RunPlan {
         kind: SegmentKind::Rows,
         level: 0,
@@ -24,10 +24,10 @@ fn plan(part_bytes: u64) -> RunPlan {
 }
 
 /// Numbers that look random, by a seed.
-struct Random(u64);
+pub(in super::super) struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self, below: u64) -> u64 {
+    pub fn next(&mut self, below: u64) -> u64 {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -37,15 +37,15 @@ impl Random {
     }
 }
 
-type Model = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(in super::super) type Model = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-fn key(number: u64) -> Vec<u8> {
+pub(in super::super) fn key(number: u64) -> Vec<u8> {
     let mut key = format!("k{:03}", number / 7).into_bytes();
     key.extend(std::iter::repeat_n(b'x', (number % 7) as usize));
     key
 }
 
-fn model(random: &mut Random, count: u64) -> Model {
+pub(in super::super) fn model(random: &mut Random, count: u64) -> Model {
     let mut model = Model::new();
     for _ in 0..count {
         let bytes = if random.next(40) == 0 { 6_000 } else { random.next(120) };
@@ -55,7 +55,7 @@ fn model(random: &mut Random, count: u64) -> Model {
     model
 }
 
-fn write(storage: &Arc<dyn Storage>, model: &Model, plan: RunPlan) -> Vec<Arc<Table>> {
+pub(in super::super) fn write(storage: &Arc<dyn Storage>, model: &Model, plan: RunPlan) -> Vec<Arc<Table>> {
     let mut id = plan.first * 1_000;
     let mut next_id = || {
         id += 1;
@@ -73,7 +73,7 @@ fn found(value: &Option<Vec<u8>>) -> Found {
 }
 
 /// Runs a test on an empty directory of each storage there is.
-fn check(test: impl Fn(&Arc<dyn Storage>)) {
+pub(in super::super) fn check(test: impl Fn(&Arc<dyn Storage>)) {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     for read_mode in [ReadMode::Mapped, ReadMode::Pread] {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
