@@ -203,6 +203,7 @@ fn a_merge_that_is_stopped_leaves_nothing() {
     let stopped =
         merge_runs_in_parts(&storage, &kept.runs, &which, UUID, &mut next_id, &mut keep_all, &mut pace, 20_000);
     assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(calls, 2);
     assert!(id > 9_000, "stopped before anything was made");
     assert_eq!(storage.list().unwrap(), names);
 }

@@ -226,7 +226,10 @@ fn every_truncation_is_found() {
     let check = |bytes: &[u8], info: &SegmentInfo| {
         sim.replace(&name, bytes.to_vec());
         let error = Table::open(&*storage, info, &[UUID]).unwrap_err();
-        assert_eq!(error.corruption().map(|at| &at.file), Some(&table.path), "{} bytes", bytes.len());
+        let at = error.corruption().unwrap();
+        assert_eq!(at.file, table.path, "{} bytes", bytes.len());
+        let (length, expected) = (bytes.len() as u64, info.bytes);
+        assert!(length == expected || at.offset == length.min(expected), "{length} bytes: {error}");
     };
     for length in (0..bytes.len()).step_by(7).chain(bytes.len() - 100..bytes.len()) {
         check(&bytes[..length], &table.info);
@@ -410,6 +413,34 @@ fn filters_know_who_is_not_there() {
         mistaken += u32::from(table.may_have(&(number * 2 + 1).to_be_bytes()).unwrap());
     }
     assert!(mistaken < 20_000 / 500, "mistaken={mistaken}");
+}
+
+#[test]
+fn every_entry_keeps_its_filter_prefix() {
+    for seed in 0..20 {
+        let storage: Arc<dyn Storage> = SimStorage::new(1);
+        let (mut random, mut expected) = (Random(seed), BTreeMap::new());
+        for _ in 0..400 {
+            let key: Vec<u8> = (0..1 + random.next(4)).map(|_| random.next(200) as u8).collect();
+            let filter_prefix = [0, 0, key.len().min(2), key.len()][random.next(4) as usize];
+            expected.insert(key, filter_prefix);
+        }
+        let mut next_id = || 1;
+        let mut writer = RunWriter::new(&storage, plan(u64::MAX), &mut next_id);
+        for (key, filter_prefix) in &expected {
+            writer.add(key, *filter_prefix, Some(&key.repeat(8))).unwrap();
+        }
+        let table = writer.finish().unwrap().remove(0);
+        assert_eq!(damages(&table).len(), 0, "seed={seed}");
+        for (from, filter_prefix) in &expected {
+            let mut cursor = table.cursor(from).unwrap();
+            assert_eq!((cursor.key(), cursor.filter_prefix_bytes()), (Some(&from[..]), *filter_prefix), "seed={seed}");
+            assert!(*filter_prefix == 0 || table.may_have(&from[..*filter_prefix]).unwrap(), "seed={seed}");
+            cursor.advance().unwrap();
+            let next = expected.range(from.clone()..).nth(1).map(|(key, filter_prefix)| (&key[..], *filter_prefix));
+            assert_eq!(cursor.key().map(|key| (key, cursor.filter_prefix_bytes())), next, "seed={seed}");
+        }
+    }
 }
 
 #[test]
