@@ -187,7 +187,7 @@ fn runs_that_are_not_neighbours_are_not_merged() {
 #[test]
 fn a_merge_that_is_stopped_leaves_nothing() {
     let storage: Arc<dyn Storage> = SimStorage::new(1);
-    let kept = Kept::random(&storage, &mut Random(1), 3);
+    let kept = Kept::random(&storage, &mut Random(1), 9);
     let names = storage.list().unwrap();
     let mut id = 9_000;
     let mut next_id = || {

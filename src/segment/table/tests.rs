@@ -301,6 +301,51 @@ fn forged_blocks_harm_nobody() {
     assert!(opened_count > 1_000 && noticed_count > 1_000, "opened={opened_count} noticed={noticed_count}");
 }
 
+/// A footer that a writer with a bug could make, under the digest it would have.
+#[test]
+fn a_file_that_contradicts_itself_is_found() {
+    let sim = SimStorage::new(1);
+    let storage: Arc<dyn Storage> = sim.clone();
+    let (table, _) = small(&storage);
+    let name = segment_name(SegmentKind::Rows, table.header.id);
+    let bytes = sim.bytes(&name).unwrap();
+    let offset = bytes.len() - FOOTER_BYTES;
+    let whole = table.footer;
+    let forgeries: [(usize, fn(&mut Footer)); 6] = [
+        (0, |_| {}),
+        (1, |footer| footer.entry_count += 1),
+        (1, |footer| footer.tombstone_count += 1),
+        (1, |footer| footer.prefix_count += 1),
+        (1, |footer| footer.data_block_count += 1),
+        (1, |footer| footer.index_block_count += 1),
+    ];
+    for (damage_count, forge) in forgeries {
+        let mut footer = whole;
+        forge(&mut footer);
+        let mut checks = table.seed.to_le_bytes().to_vec();
+        let mut block_check = |place: BlockPlace| {
+            let end = (place.offset + place.length) as usize;
+            checks.extend_from_slice(&bytes[end - CRC_BYTES..end]);
+        };
+        let mut scratch = Vec::new();
+        let (mut position, block) = (0, table.block(table.top.places[0], &mut scratch).unwrap());
+        while let Some(entry) = block.next(&mut position).unwrap() {
+            block_check(BlockPlace::decode(entry.value.unwrap()).unwrap());
+        }
+        block_check(BlockPlace { offset: whole.index_offset() as u32 - LINE_BYTES as u32, length: LINE_BYTES as u32 });
+        block_check(table.top.places[0]);
+        block_check(table.top_place());
+        checks.extend_from_slice(&footer.digested());
+        footer.digest = xxhash_rust::xxh3::xxh3_64(&checks);
+        let mut forged = bytes.clone();
+        forged[offset..].copy_from_slice(&footer.encode(table.seed, offset as u64));
+        sim.replace(&name, forged);
+        let info = SegmentInfo { digest: footer.digest, ..table.info };
+        let opened = Table::open(&*storage, &info, &[UUID]).unwrap();
+        assert_eq!(damages(&opened).len(), damage_count, "{footer:?}");
+    }
+}
+
 #[test]
 fn a_finished_run_survives_any_crash_and_an_unfinished_one_is_taken_away() {
     let run = |storage: &Arc<dyn Storage>, model: &Model| -> Result<Vec<SegmentInfo>> {
