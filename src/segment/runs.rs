@@ -10,6 +10,9 @@ use std::sync::Arc;
 /// Most runs to look into once nothing is due.
 pub(crate) const RUNS_MAX: usize = 8;
 
+/// What is given each key and value.
+pub(crate) type Each<'a, T> = dyn FnMut(&[u8], &[u8]) -> Result<T> + 'a;
+
 /// One run: parts by key, whose ranges do not overlap.
 #[derive(Debug)]
 pub(super) struct Run {
@@ -164,28 +167,17 @@ impl Runs {
 
     /// Gives `each` all entries whose key begins with `prefix`, ascending, without tombstones. Filters are asked with
     /// the first `filter_prefix_bytes` of it, unless that is 0.
-    pub fn scan(
-        &self,
-        prefix: &[u8],
-        filter_prefix_bytes: usize,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<()>,
-    ) -> Result<()> {
+    pub fn scan(&self, prefix: &[u8], filter_prefix_bytes: usize, each: &mut Each<'_, ()>) -> Result<()> {
         self.range(prefix, prefix, filter_prefix_bytes, &mut |key, value| each(key, value).map(|()| true))
     }
 
     /// Gives `each` all entries whose key is not below `from`, ascending, without tombstones, until it says false.
-    pub fn walk(&self, from: &[u8], each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
+    pub fn walk(&self, from: &[u8], each: &mut Each<'_, bool>) -> Result<()> {
         self.range(from, &[], 0, each)
     }
 
     /// Entries not below `from` that begin with `prefix`.
-    fn range(
-        &self,
-        from: &[u8],
-        prefix: &[u8],
-        filter_prefix_bytes: usize,
-        each: &mut dyn FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    fn range(&self, from: &[u8], prefix: &[u8], filter_prefix_bytes: usize, each: &mut Each<'_, bool>) -> Result<()> {
         let hash = prefix_hash(&prefix[..filter_prefix_bytes]);
         let mut cursors = Vec::new();
         for run in &*self.runs {

@@ -253,7 +253,7 @@ impl<'b> Block<'b> {
     }
 
     /// Walks the whole block and holds it against what a builder makes of these entries.
-    pub fn check(&self, each: &mut dyn FnMut(&[u8], usize, Option<&[u8]>) -> bool) -> Result<(), Malformed> {
+    pub fn check(&self, mut each: impl FnMut(&[u8], usize, Option<&[u8]>) -> bool) -> Result<(), Malformed> {
         let (mut position, mut key, mut before) = (0, Vec::new(), Vec::new());
         let mut filter_prefix = 0;
         for index in 0usize.. {
@@ -263,10 +263,8 @@ impl<'b> Block<'b> {
                 return if restarts == self.restart_count() { Ok(()) } else { Err(Malformed) };
             };
             let is_restart = index.is_multiple_of(RESTART_INTERVAL);
-            if is_restart {
-                if self.restart(index / RESTART_INTERVAL) != start || entry.shared != 0 {
-                    return Err(Malformed);
-                }
+            if is_restart && (self.restart(index / RESTART_INTERVAL) != start || entry.shared != 0) {
+                return Err(Malformed);
             }
             join(&mut key, &entry)?;
             if index > 0 && (before >= key || (!is_restart && entry.shared != shared_bytes(&before, &key))) {
@@ -335,11 +333,11 @@ mod tests {
 
     fn check(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
         let mut keys = Vec::new();
-        let mut each = |key: &[u8], _: usize, _: Option<&[u8]>| {
+        let each = |key: &[u8], _: usize, _: Option<&[u8]>| {
             keys.push(key.to_vec());
             true
         };
-        Block::new(bytes).ok_or(Malformed)?.check(&mut each).map(|()| keys)
+        Block::new(bytes).ok_or(Malformed)?.check(each).map(|()| keys)
     }
 
     #[test]

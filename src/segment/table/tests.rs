@@ -311,7 +311,8 @@ fn a_file_that_contradicts_itself_is_found() {
     let bytes = sim.bytes(&name).unwrap();
     let offset = bytes.len() - FOOTER_BYTES;
     let whole = table.footer;
-    let forgeries: [(usize, fn(&mut Footer)); 6] = [
+    type Forge = fn(&mut Footer);
+    let forgeries: [(usize, Forge); 6] = [
         (0, |_| {}),
         (1, |footer| footer.entry_count += 1),
         (1, |footer| footer.tombstone_count += 1),
@@ -394,7 +395,7 @@ fn no_file_is_replaced() {
     let mut writer = RunWriter::new(&storage, plan(u64::MAX), &mut next_id);
     writer.add(b"key", 0, None).unwrap();
     assert_eq!(writer.finish().unwrap_err().kind(), ErrorKind::Io);
-    assert_eq!(sim.names(), [name.clone()]);
+    assert_eq!(sim.names(), std::slice::from_ref(&name));
     assert_eq!(sim.bytes(&name).unwrap(), b"live");
 }
 

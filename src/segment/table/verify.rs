@@ -124,7 +124,7 @@ impl Table {
         index_checks.extend_from_slice(&self.stored_check(place)?);
         let mut data_blocks: Vec<(Vec<u8>, BlockPlace)> = Vec::new();
         let checked = self.block(place, &mut walk.scratch).and_then(|block| {
-            let checked = block.check(&mut |key, filter_prefix, value| {
+            let checked = block.check(|key, filter_prefix, value| {
                 let Ok(data_place) = self.place(value, Region::Data, place) else { return false };
                 data_blocks.push((key.to_vec(), data_place));
                 filter_prefix == 0
@@ -158,7 +158,7 @@ impl Table {
         let is_first_block = walk.data_block_count == 1;
         let mut is_first = true;
         let mut failed = None;
-        let checked = block.check(&mut |key, filter_prefix, value| {
+        let checked = block.check(|key, filter_prefix, value| {
             let is_above = if is_first_block && is_first { key == self.first_key() } else { *walk.last_key < *key };
             is_first = false;
             walk.last_key.clear();
