@@ -177,6 +177,13 @@ mod on_disk {
         let directory = Directory::filled();
         for path in directory.files() {
             let bytes = fs::read(&path).unwrap();
+            let mut renamed = path.to_str().unwrap().to_owned();
+            renamed.pop();
+            renamed.push('~');
+            fs::rename(&path, &renamed).unwrap();
+            directory.check_set_aside(&(&path, "renamed"));
+            directory.put_back();
+            fs::rename(&renamed, &path).unwrap();
             let half = bytes.len() / 2;
             for length in [0, 1, half, bytes.len() - 1] {
                 fs::write(&path, &bytes[..length]).unwrap();
@@ -193,7 +200,8 @@ mod on_disk {
             directory.check_set_aside(&(&path, "a directory"));
             directory.put_back();
             fs::remove_dir(&path).unwrap();
-            std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+            fs::write(directory.0.join("same"), &bytes).unwrap();
+            std::os::unix::fs::symlink(directory.0.join("same"), &path).unwrap();
             directory.check_set_aside(&(&path, "a link"));
             directory.put_back();
             fs::remove_file(&path).unwrap();
@@ -215,8 +223,9 @@ mod on_disk {
     fn what_was_set_aside_is_begun_anew() {
         let directory = Directory::filled();
         for round in 0..2 {
-            fs::write(directory.catalog().join("seal"), b"damaged").unwrap();
+            fs::write(directory.catalog().join("seal"), [round]).unwrap();
             let catalog = Catalog::open(&directory.0);
+            assert_eq!(fs::read(directory.broken().join("seal")).unwrap(), [round], "the newest is kept");
             assert_eq!(catalog.rebuilds(), 1, "round={round}");
             fill(&catalog);
             assert!(catalog.flush());
