@@ -17,6 +17,7 @@ use crate::id::{ClientId, Timeline};
 use crate::journal::frame::{self, FrameKind, digest_frame};
 use crate::journal::{Records, WholeRecord};
 use crate::storage::{Storage, StorageFile};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -70,6 +71,7 @@ pub(crate) fn merge_units(
     pace: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Unit> {
     let (Some(oldest), Some(newest)) = (units.first(), units.last()) else { panic!("a merge is of something") };
+    assert!(units.windows(2).all(|pair| pair[0].hi < pair[1].lo), "units are given oldest first");
     let mut fates = Fates::default();
     let layout = lay_out(units, judge, &mut fates)?;
     let level = units.iter().map(|unit| unit.level).max().unwrap_or(0);
@@ -101,12 +103,14 @@ pub(crate) fn merge_units(
         last_version: newest.last_version,
         part_bytes: plan.part_bytes,
     };
-    let mut file = MessagesFile::create(storage, &name, path, &header)?;
+    let file = MessagesFile::create(storage, &name, path, &header)?;
     let run = RunWriter::new(storage, run_plan, next_id);
-    let mut copy = Copy::new(&mut file, run, pace);
+    let mut copy = Copy::new(oldest.lo, file, run, pace);
     sweep(units, &mut |entry| copy.entry(entry, &mut fates))?;
-    let tables = copy.finish(&layout)?;
+    let (mut file, run) = copy.finish(&layout)?;
     let (records, info) = file.finish(&header)?;
+    let tables = run.finish()?;
+    file.is_kept = true;
     Ok(Unit {
         lo: oldest.lo,
         hi: newest.hi,
@@ -341,8 +345,10 @@ fn record_as<'a>(whole: &'a WholeRecord, fate: Fate, rewritten: &'a mut Vec<u8>)
 
 /// The second pass.
 struct Copy<'a> {
+    /// The oldest journal of all.
+    lo: u64,
     run: RunWriter<'a>,
-    file: &'a mut MessagesFile,
+    file: MessagesFile,
     pace: &'a mut dyn FnMut(u64) -> Result<()>,
     layout: Layout,
     buffer: Vec<u8>,
@@ -355,8 +361,9 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    fn new(file: &'a mut MessagesFile, run: RunWriter<'a>, pace: &'a mut dyn FnMut(u64) -> Result<()>) -> Copy<'a> {
+    fn new(lo: u64, file: MessagesFile, run: RunWriter<'a>, pace: &'a mut dyn FnMut(u64) -> Result<()>) -> Copy<'a> {
         Copy {
+            lo,
             run,
             file,
             pace,
@@ -375,8 +382,10 @@ impl<'a> Copy<'a> {
             && self.timeline.is_none_or(|(present, ..)| present != timeline)
         {
             self.end_chunk()?;
-            // What the oldest unit says, the others do not know.
+            // What the oldest unit says, the others do not know. If it leads into this merge, the chunk it led to was
+            // trimmed before, as was all that is older.
             let previous = Chunk::decode(first_seq, entry.value).map_or(0, |chunk| chunk.previous);
+            let previous = if previous < self.lo { previous } else { 0 };
             self.timeline = Some((timeline, 0, previous));
         }
         read_entry(&entry, &mut |seq, _, whole| match fates.next() {
@@ -451,24 +460,24 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Writes what is left, directory and footer too, and the index.
-    fn finish(mut self, planned: &Layout) -> Result<Vec<Arc<Table>>> {
+    /// Writes the frame that is left.
+    fn finish(mut self, planned: &Layout) -> Result<(MessagesFile, RunWriter<'a>)> {
         self.end_chunk()?;
         self.end_frame(self.layout.frame_start())?;
         if self.layout != *planned {
             return Err(self.not_planned());
         }
         self.file.layout = self.layout;
-        self.run.finish()
+        Ok((self.file, self.run))
     }
 }
 
-/// A file of messages that is being made. Dropped unfinished, it is taken away.
+/// A file of messages that is being made. Dropped before it is kept, it is taken away.
 struct MessagesFile {
     storage: Arc<dyn Storage>,
-    /// The name it has at present; `None` once it stays.
-    present_name: Option<String>,
     name: String,
+    temporary: String,
+    is_kept: bool,
     path: PathBuf,
     handle: Arc<dyn StorageFile>,
     seed: u32,
@@ -481,13 +490,19 @@ struct MessagesFile {
 impl MessagesFile {
     fn create(storage: &Arc<dyn Storage>, name: &str, path: PathBuf, header: &SegmentHeader) -> Result<MessagesFile> {
         let temporary = format!("{name}.tmp");
-        let handle = storage.create(&temporary, header.file_bytes);
-        let handle = handle.map_err(|error| Error::io("create", &storage.path(&temporary), error))?;
+        let handle = storage.create(&temporary, header.file_bytes).map_err(|error| {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                // A call that failed may have had its effect.
+                let _ = storage.remove(&temporary);
+            }
+            Error::io("create", &storage.path(&temporary), error)
+        })?;
         let seed = header.seed();
         Ok(MessagesFile {
             storage: storage.clone(),
-            present_name: Some(temporary),
             name: name.to_owned(),
+            temporary,
+            is_kept: false,
             path,
             handle,
             seed,
@@ -503,18 +518,14 @@ impl MessagesFile {
     }
 
     /// Gives it its end, its first page and its name, all durable.
-    fn finish(mut self, header: &SegmentHeader) -> Result<(Records, SegmentInfo)> {
+    fn finish(&self, header: &SegmentHeader) -> Result<(Records, SegmentInfo)> {
         let (offset, end, footer) = self.layout.end(self.seed, [self.message_count, self.edit_count], self.digest);
         self.write(offset, &end)?;
         self.write(0, &header.encode().0)?;
         self.handle.sync().map_err(|error| Error::io("sync", &self.path, error))?;
-        if let Some(temporary) = &self.present_name {
-            let renamed = self.storage.rename(temporary, &self.name);
-            renamed.map_err(|error| Error::io("rename", &self.path, error))?;
-        }
-        self.present_name = Some(self.name.clone());
+        let renamed = self.storage.rename(&self.temporary, &self.name);
+        renamed.map_err(|error| Error::io("rename", &self.path, error))?;
         self.storage.sync_directory().map_err(|error| Error::io("sync directory of", &self.path, error))?;
-        self.present_name = None;
         let info = SegmentInfo {
             kind: SegmentKind::Messages,
             id: header.id,
@@ -529,9 +540,10 @@ impl MessagesFile {
 
 impl Drop for MessagesFile {
     fn drop(&mut self) {
-        if let Some(name) = &self.present_name {
-            // What failed before is what the caller learns of.
-            let _ = self.storage.remove(name);
+        if !self.is_kept {
+            // What failed before is what the caller learns of; a renaming that failed may have been done.
+            let _ = self.storage.remove(&self.temporary);
+            let _ = self.storage.remove(&self.name);
         }
     }
 }
