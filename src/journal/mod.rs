@@ -23,7 +23,7 @@ mod scan;
 mod recover;
 
 pub(crate) use commit::{CommitPoint, LocalSync};
-pub(crate) use file::{FileTable, JournalFile, open_sealed};
+pub(crate) use file::{FileTable, JournalFile, open_sealed, verify_journal};
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use prepare::{Spare, prepare_spare};

@@ -536,3 +536,6 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Decoded<'a>> {
     *rest = after;
     change::decode(record)
 }
+
+#[cfg(test)]
+mod tests;

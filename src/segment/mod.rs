@@ -38,6 +38,9 @@ mod messages;
 // Adjacent units made into one.
 mod unite;
 
+// An index against its records.
+mod verify;
+
 pub(crate) use chunk::IndexKey;
 pub(crate) use header::{
     SEGMENT_ID_MAX, SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_id, segment_name,
@@ -50,6 +53,7 @@ pub(crate) use runs::{RUNS_MAX, Runs};
 pub(crate) use table::{Found, KEY_BYTES_MAX, PART_BYTES, RunPlan, RunWriter, Table, TableCursor, VALUE_BYTES_MAX};
 pub(crate) use unite::{Fate, Judge, MergePlan, merge_units};
 pub(crate) use units::{Unit, UnitStatistics, Units};
+pub(crate) use verify::verify_unit;
 
 #[cfg(test)]
 mod tests;

@@ -99,7 +99,11 @@ pub(super) fn timelines() -> Vec<Timeline> {
 impl World {
     pub fn new(seed: u64, journal_bytes: u64) -> World {
         let sim = SimStorage::new(seed);
-        let storage: Arc<dyn Storage> = sim.clone();
+        World::on(sim.clone(), sim, seed, journal_bytes)
+    }
+
+    /// On a storage of its own, and `sim` unused beside it.
+    pub fn on(storage: Arc<dyn Storage>, sim: Arc<SimStorage>, seed: u64, journal_bytes: u64) -> World {
         let options = RecoverOptions { journal_bytes, unsynced: false };
         let recovered = recover(&storage, &options, &mut |_| Ok(())).unwrap();
         let current = recovered.end.current.clone();

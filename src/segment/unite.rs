@@ -153,14 +153,14 @@ impl Fates {
 }
 
 /// One entry of one unit's index.
-struct Entry<'a> {
-    unit: &'a Unit,
-    key: IndexKey,
-    value: &'a [u8],
+pub(super) struct Entry<'a> {
+    pub unit: &'a Unit,
+    pub key: IndexKey,
+    pub value: &'a [u8],
 }
 
 /// Goes through the entries of all units in the order of their keys.
-fn sweep(units: &[Arc<Unit>], each: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+pub(super) fn sweep(units: &[Arc<Unit>], each: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
     let mut sources = units.iter().map(|unit| Source::of(unit)).collect::<Result<Vec<_>>>()?;
     loop {
         // There are few sources. Of equal keys the older unit's comes first, and is refused by what looks at seqs.
@@ -227,7 +227,7 @@ impl<'u> Source<'u> {
 }
 
 /// Reads what an entry tells of: each record with the seq (and version, of an edit) that it should have.
-fn read_entry(entry: &Entry<'_>, each: &mut dyn FnMut(u64, u64, &WholeRecord) -> Result<()>) -> Result<()> {
+pub(super) fn read_entry(entry: &Entry<'_>, each: &mut dyn FnMut(u64, u64, &WholeRecord) -> Result<()>) -> Result<()> {
     let (unit, records) = (entry.unit, &entry.unit.records);
     match entry.key {
         IndexKey::Edit { timeline, seq, version } => {

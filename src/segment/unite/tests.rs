@@ -3,12 +3,12 @@
 //! Never: is part of the crate.
 
 use super::super::tests::{World, assert_stored, timelines};
-use super::super::{Units, open_messages, verify_messages};
+use super::super::{Units, open_messages, verify_messages, verify_unit};
 use super::*;
 use crate::error::ErrorKind;
 use crate::id::GroupId;
 use crate::journal::Place;
-use crate::storage::{FailEffect, SimStorage};
+use crate::storage::{FailEffect, ReadMode, RealStorage, SimStorage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
@@ -146,30 +146,45 @@ fn grow(world: &mut World, rules: &mut Rules) {
     (rules.present, rules.asked) = (None, Vec::new());
 }
 
+/// Merges adjacent units at random, again and again, and checks everything after each.
+fn merge_at_random(world: &mut World, journals: usize, rounds: usize) {
+    let mut units = world.units(journals);
+    let (mut rules, mut merged) = (Rules::default(), BTreeMap::new());
+    for round in 0..rounds {
+        let all: Vec<_> = units.iter().cloned().collect();
+        let start = world.random.below(all.len() as u64) as usize;
+        let count = 1 + world.random.below((all.len() - start).min(4) as u64) as usize;
+        if round > 0 {
+            grow(world, &mut rules);
+        }
+        let unit = merge(world, &all[start..start + count], &mut rules).unwrap();
+        let level = all[start..start + count].iter().map(|unit| unit.level).max().unwrap();
+        assert_eq!(unit.level, level + u8::from(count > 1));
+        (unit.lo..=unit.hi).for_each(|journal| _ = merged.insert(journal, rules.clone()));
+        units = units.with_merged(Arc::new(unit)).unwrap();
+        check(world, &units, &merged, &rules);
+        let reopened: Vec<_> = units.iter().map(|unit| Arc::new(opened(world, unit))).collect();
+        reopened.iter().for_each(|unit| verify_unit(unit, &mut |error| panic!("{error}")).unwrap());
+        check(world, &Units::new(reopened).unwrap(), &merged, &rules);
+    }
+}
+
 #[test]
 fn merged_units_hold_what_was_kept_message_by_message() {
     for seed in 0..8 {
         println!("seed={seed}");
-        let mut world = World::new(seed, 20 << 10);
-        let mut units = world.units(10);
-        let (mut rules, mut merged) = (Rules::default(), BTreeMap::new());
-        for round in 0..12 {
-            let all: Vec<_> = units.iter().cloned().collect();
-            let start = world.random.below(all.len() as u64) as usize;
-            let count = 1 + world.random.below((all.len() - start).min(4) as u64) as usize;
-            if round > 0 {
-                grow(&mut world, &mut rules);
-            }
-            let unit = merge(&mut world, &all[start..start + count], &mut rules).unwrap();
-            let level = all[start..start + count].iter().map(|unit| unit.level).max().unwrap();
-            assert_eq!(unit.level, level + u8::from(count > 1));
-            (unit.lo..=unit.hi).for_each(|journal| _ = merged.insert(journal, rules.clone()));
-            units = units.with_merged(Arc::new(unit)).unwrap();
-            check(&world, &units, &merged, &rules);
-            let reopened = units.iter().map(|unit| Arc::new(opened(&world, unit))).collect();
-            check(&world, &Units::new(reopened).unwrap(), &merged, &rules);
-        }
-        println!("units={}", units.iter().len());
+        merge_at_random(&mut World::new(seed, 20 << 10), 10, 12);
+    }
+}
+
+#[test]
+fn so_they_do_in_files_of_the_system_mapped_and_not() {
+    for (seed, read_mode) in [(21, ReadMode::Mapped), (22, ReadMode::Pread)] {
+        println!("seed={seed}");
+        let directory = std::env::temp_dir().join(format!("restante-unite-{}-{seed}", std::process::id()));
+        let storage = Arc::new(RealStorage::new(&directory, read_mode).unwrap());
+        merge_at_random(&mut World::on(storage, SimStorage::new(1), seed, 20 << 10), 6, 5);
+        std::fs::remove_dir_all(&directory).unwrap();
     }
 }
 
