@@ -106,15 +106,15 @@ mod tests {
     }
 
     /// The index of another journal in place of its own.
-    fn with_index_of(world: &mut World, index: usize, records: &Arc<Records>, unit: &Arc<Unit>) -> Arc<Unit> {
+    fn with_index_of(world: &World, records: &Records, previous: u64, unit: &Unit) -> Arc<Unit> {
         let made = JournalIndex::of(records, &mut |_, _| Ok(())).unwrap();
-        let mut id = 800 + index as u64;
+        let mut id = 800 + 100 * records.id() + 10 * previous;
         let mut next_id = || {
-            id += 100;
+            id += 1;
             id
         };
-        let tables = made.write(&world.storage, world.index_plan(0), &mut next_id, &mut |_| Ok(0)).unwrap();
-        Arc::new(Unit { index: Runs::new(tables).unwrap(), ..(**unit).clone() })
+        let tables = made.write(&world.storage, world.index_plan(0), &mut next_id, &mut |_| Ok(previous)).unwrap();
+        Arc::new(Unit { index: Runs::new(tables).unwrap(), ..unit.clone() })
     }
 
     #[test]
@@ -127,8 +127,10 @@ mod tests {
         }
         let units: Vec<_> = (0..3).map(|index| world.seal(index)).collect();
         units.iter().for_each(|unit| assert_eq!(told(unit), Vec::<String>::new()));
-        let wrong = with_index_of(&mut world, 1, &units[1].records.clone(), &units[0]);
-        assert_eq!(told(&wrong).len(), 1);
+        assert_eq!(told(&with_index_of(&world, &units[0].records, 0, &units[0])).len(), 0);
+        assert_eq!(told(&with_index_of(&world, &units[1].records, 0, &units[0])).len(), 1);
+        // One that leads to where it stands.
+        assert_eq!(told(&with_index_of(&world, &units[0].records, 1, &units[0])).len(), 1);
         let empty = Arc::new(Unit { index: Runs::new(Vec::new()).unwrap(), ..(*units[0]).clone() });
         let told = told(&empty);
         assert!(told.len() == 1 && told[0].ends_with("want=messages=3 edits=0 got=messages=0 edits=0"), "{told:?}");

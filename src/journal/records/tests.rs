@@ -3,6 +3,7 @@
 //! Never: is part of the crate.
 
 use super::super::file::{JournalFile, open_sealed, verify_journal};
+use super::super::header::FileHeader;
 use super::super::{RecoverOptions, Writer, prepare_spare, recover};
 use super::*;
 use crate::change::{AddUser, Amend, Opens};
@@ -148,6 +149,21 @@ fn what_the_file_does_not_hold_is_damage() {
     // The file after it is one of the store too, and another one.
     assert_eq!(journal.read_all(&open_sealed(&*journal.sim, 2, journal.sealed, &[journal.uuid]).unwrap()), 9);
     assert!(open_sealed(&*journal.sim, 3, journal.sealed, &[journal.uuid]).is_err());
+}
+
+#[test]
+fn a_header_that_was_exchanged_is_damage() {
+    let journal = journal();
+    let file = journal.open().unwrap();
+    let told = || {
+        let mut told = 0;
+        verify_journal(&file, &mut |_| told += 1).unwrap();
+        told
+    };
+    assert_eq!(told(), 0);
+    let other = FileHeader { salt: file.header.salt + 1, ..file.header.clone() };
+    journal.trusted.handle.write_at(0, &other.encode()).unwrap();
+    assert_eq!(told(), 1);
 }
 
 #[test]
