@@ -45,6 +45,7 @@ pub(crate) enum Change {
     RemoveUser(RemoveUser),
     Settings(Settings),
     Horizon(Horizon),
+    Trim(Trim),
 }
 
 /// A message came into a timeline.
@@ -255,4 +256,24 @@ pub(crate) struct RemoveUser {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Horizon {
     pub version: u64,
+}
+
+/// The oldest messages of a timeline, up to and with `trim`, are gone for everyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Trim {
+    pub timeline: Timeline,
+    pub trim: u64,
+    pub trim_ordinal: u64,
+    /// How many counting messages were gone before: the trim removed the one after that, unless this is
+    /// `trim_ordinal`.
+    pub ordinal_before: u64,
+    /// The day of the newest trim for age, counted from 1 at the Unix epoch; 0 if there was none.
+    pub age_day: u64,
+}
+
+impl Trim {
+    /// Whether it removed a counting message.
+    pub fn counts(&self) -> bool {
+        self.ordinal_before < self.trim_ordinal
+    }
 }

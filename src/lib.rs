@@ -30,11 +30,14 @@ mod storage;
 // The vocabulary: everything that can happen, and its bytes.
 mod change;
 
+// What sealed journals become: sorted, immutable files.
+mod segment;
+
 // Where changes are written, made durable, and found again after a crash.
 mod journal;
 
-// Immutable files of sorted entries: rows, and where messages lie.
-mod segment;
+// Where the messages of sealed journals lie.
+mod unit;
 
 // What the changes add up to, in memory.
 mod state;
@@ -51,11 +54,11 @@ pub use id::{
     BusinessId, ClientId, Epoch, GroupId, NameKind, Pair, Peer, Seq, Source, SystemId, Timeline, UserId, Version,
 };
 pub use journal::{CutTail, EpochEnd, Recovery};
-pub use settings::{GroupSettings, Settings};
+pub use settings::{GroupSettings, Retention, Settings};
 pub use state::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
 pub use storage::{
-    Body, CrashPlan, FailEffect, Loss, REWRITABLE_BYTES, ReadMode, RealStorage, SimStorage, Storage, StorageFile,
-    StorageLock,
+    Body, CrashPlan, FailEffect, FileBytes, Loss, REWRITABLE_BYTES, ReadMode, RealStorage, SimStorage, Storage,
+    StorageCopy, StorageFile, StorageLock,
 };
 pub use store::{
     Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, CatchUpQuery, Cursor, Draft, Durability,

@@ -12,6 +12,7 @@
 //! | [`BROADCAST_SOURCES_MAX`] | 1,024 | `LimitExceeded` |
 //! | [`AMENDMENTS_MAX`], [`MEMBERS_MAX`] | 1,000, 10,000 | `LimitExceeded` |
 //! | [`DEDUP_WINDOW_SECS_MAX`], [`LATEST_BYTES_LIMIT`] | 30 days, 64 KiB | `LimitExceeded` |
+//! | [`RETENTION_AGE_SECS_MAX`], [`RETENTION_COUNT_MAX`], [`RETENTION_BODY_BYTES_MAX`] | 100 years, 2⁴⁰, 1 PiB | `LimitExceeded` |
 //! | [`BATCH_MESSAGES_MAX`] | 4,096 | `LimitExceeded` |
 //! | [`JOIN_USERS_MAX`] | 50,000 | `LimitExceeded` |
 //! | [`PAGE_MESSAGES_MAX`], [`PAGE_BYTES_MAX`] | 1,000, 16 MiB | `LimitExceeded` |
@@ -28,6 +29,8 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
+/// Least that [`crate::Options::memory_bytes_max`] can be: 64 KiB.
+pub const MEMORY_BYTES_MIN: u64 = 64 << 10;
 /// Most bytes of a message body, unless [`crate::Settings`] say otherwise.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most that [`crate::Settings::body_bytes_max`] can be.
@@ -56,6 +59,12 @@ pub const MEMBERS_MAX: usize = 10_000;
 pub const DEDUP_WINDOW_SECS_MAX: u64 = 30 * 24 * 3_600;
 /// Most that [`crate::Settings::latest_bytes_max`] can be.
 pub const LATEST_BYTES_LIMIT: usize = 64 << 10;
+/// Most that [`crate::Retention::age_secs`] can be: 100 years of 365 days.
+pub const RETENTION_AGE_SECS_MAX: u64 = 100 * 365 * 24 * 3_600;
+/// Most that [`crate::Retention::count`] can be.
+pub const RETENTION_COUNT_MAX: u64 = 1 << 40;
+/// Most that [`crate::Retention::body_bytes`] can be: 1 PiB.
+pub const RETENTION_BODY_BYTES_MAX: u64 = 1 << 50;
 /// How long tombstones and amendments are told to old cursors, in microseconds: 90 days.
 pub const HORIZON_MICROS: u64 = 90 * 24 * 3_600 * 1_000_000;
 /// A clock that steps further than this is not followed, in microseconds: an hour.

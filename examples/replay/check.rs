@@ -266,7 +266,7 @@ impl Verdict {
             let history = store.history(stranger, peer, &HistoryQuery::newest());
             sees_nothing &= history.is_err_and(|error| error.kind() == ErrorKind::NotFound);
         }
-        if !sees_nothing || store.user_exists(stranger) {
+        if !sees_nothing || store.user_exists(stranger).unwrap() {
             self.others_wrong += 1;
             self.print_difference(|| format!("{stranger} sees something"));
         }

@@ -47,12 +47,12 @@ pub fn read_all(store: &Store) -> Result<u64> {
             let _ = store.receipts(user, peer, Seq(2), UserId(1), 100);
         }
         let _ = store.groups_of(user, GroupId::NONE, 10);
-        let _ = (store.user_exists(user), store.name_of(NameKind::User, user.0 | 1 << 63));
+        let _ = (store.user_exists(user).unwrap(), store.name_of(NameKind::User, user.0 | 1 << 63).unwrap());
     }
     for group in (1..=GROUPS).map(GroupId) {
         let _ = (store.group(group), store.members(group, UserId::NONE, 100));
     }
-    let _ = (store.settings(), store.time(), store.resolve(NameKind::Group, b"name"));
+    let _ = (store.settings(), store.time(), store.resolve(NameKind::Group, b"name").unwrap());
     store.state_digest()
 }
 

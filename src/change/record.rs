@@ -6,12 +6,14 @@
 //! fields of the kind, all varints unless said, then the tail. It says everything by itself, so that a
 //! message is read with one look at one place. `docs/format.md` has the table.
 
+mod settings;
+
 use super::{
     AddUser, Amend, Append, Change, Clear, Dissolve, Flags, Forget, Hide, Horizon, Join, Leave, Mark, Name, Opening,
-    Opens, RemoveUser, RowKey, SetFlags, SetGroup, SetGroupMetadata, SetMember, SetMetadata,
+    Opens, RemoveUser, RowKey, SetFlags, SetGroup, SetGroupMetadata, SetMember, SetMetadata, Trim,
 };
 use crate::id::{BusinessId, ClientId, GroupId, NameKind, Pair, Source, SystemId, Timeline, UserId};
-use crate::settings::{GroupSettings, Settings};
+use crate::settings::GroupSettings;
 use crate::time::Timestamp;
 use crate::varint::{VARINT_BYTES_MAX, put, take, unzigzag, zigzag};
 
@@ -35,6 +37,7 @@ const FORGET: u8 = 17;
 const REMOVE_USER: u8 = 18;
 const SETTINGS: u8 = 19;
 const HORIZON: u8 = 20;
+const TRIM: u8 = 21;
 
 /// Of what kind the timeline is, in the flags of every kind of change that has one.
 const TIMELINE_BITS: u8 = 0b111;
@@ -70,6 +73,7 @@ const MUTED: u8 = 1 << 7;
 const CREATES: u8 = 1 << 3;
 const SHOWS_HISTORY: u8 = 1 << 4;
 const MEMBERS_ONLY: u8 = 1 << 5;
+const RETAINS: u8 = 1 << 6;
 
 const ROLE: u8 = 1;
 const SILENCED: u8 = 1 << 1;
@@ -129,8 +133,10 @@ fn encode_fields(change: &Change, commit: Commit, out: &mut Vec<u8>) {
         Change::Group(SetGroup { group, creates, settings }) => {
             let flags = flag(creates, CREATES)
                 | flag(settings.shows_history, SHOWS_HISTORY)
-                | flag(settings.members_only, MEMBERS_ONLY);
+                | flag(settings.members_only, MEMBERS_ONLY)
+                | flag(settings.retention.is_some(), RETAINS);
             begin(GROUP, flags, &[group.0]);
+            settings.retention.iter().for_each(|retention| settings::put_retention(out, retention));
         }
         Change::Join(join) => {
             let flags = flag(join.creates, CREATES) | flag(join.appears, APPEARS);
@@ -197,11 +203,14 @@ fn encode_fields(change: &Change, commit: Commit, out: &mut Vec<u8>) {
         }
         Change::RemoveUser(RemoveUser { user }) => begin(REMOVE_USER, 0, &[user.0]),
         Change::Settings(settings) => {
-            let sizes = [settings.body_bytes_max, settings.mentions_max, settings.latest_bytes_max];
-            begin(SETTINGS, 0, &[settings.dedup_window_secs]);
-            sizes.iter().for_each(|size| put(out, *size as u64));
+            begin(SETTINGS, settings::flags(&settings), &[]);
+            settings::put_settings(out, &settings);
         }
         Change::Horizon(Horizon { version }) => begin(HORIZON, 0, &[version]),
+        Change::Trim(Trim { timeline, trim, trim_ordinal, ordinal_before, age_day }) => {
+            begin(TRIM, timeline_code(timeline), &timeline_ids(timeline));
+            put_all(out, &[trim, trim_ordinal, ordinal_before, age_day]);
+        }
     }
 }
 
@@ -267,10 +276,13 @@ pub(crate) fn decode(record: &[u8]) -> Option<Decoded<'_>> {
             Change::Append(decode_append(flags, commit, input)?)
         }
         GROUP => {
-            only(CREATES | SHOWS_HISTORY | MEMBERS_ONLY)?;
-            let settings =
-                GroupSettings::default().shows_history(is_set(SHOWS_HISTORY)).members_only(is_set(MEMBERS_ONLY));
-            Change::Group(SetGroup { group: take_group(input)?, creates: is_set(CREATES), settings })
+            only(CREATES | SHOWS_HISTORY | MEMBERS_ONLY | RETAINS)?;
+            let group = take_group(input)?;
+            let settings = GroupSettings::default()
+                .shows_history(is_set(SHOWS_HISTORY))
+                .members_only(is_set(MEMBERS_ONLY))
+                .retention(if is_set(RETAINS) { Some(settings::take_retention(input)?) } else { None });
+            Change::Group(SetGroup { group, creates: is_set(CREATES), settings })
         }
         JOIN => {
             only(CREATES | APPEARS)?;
@@ -384,19 +396,20 @@ pub(crate) fn decode(record: &[u8]) -> Option<Decoded<'_>> {
             only(0)?;
             Change::RemoveUser(RemoveUser { user: take_user(input)? })
         }
-        SETTINGS => {
-            only(0)?;
-            let settings = Settings::default()
-                .dedup_window_secs(take(input)?)
-                .body_bytes_max(usize::try_from(take(input)?).ok()?)
-                .mentions_max(usize::try_from(take(input)?).ok()?)
-                .latest_bytes_max(usize::try_from(take(input)?).ok()?);
-            settings.check().ok()?;
-            Change::Settings(settings)
-        }
+        SETTINGS => Change::Settings(settings::take_settings(flags, input)?),
         HORIZON => {
             only(0)?;
             Change::Horizon(Horizon { version: take(input)? })
+        }
+        TRIM => {
+            only(TIMELINE_BITS)?;
+            Change::Trim(Trim {
+                timeline: take_timeline(flags, input)?,
+                trim: take(input)?,
+                trim_ordinal: take(input)?,
+                ordinal_before: take(input)?,
+                age_day: take(input)?,
+            })
         }
         _ => return None,
     };

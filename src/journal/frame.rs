@@ -29,8 +29,10 @@ pub(crate) enum FrameKind {
     Close = 4,
     /// The store was opened for work that is seen before it is synced, or a new epoch began.
     Open = 5,
+    /// Segments were made and are live from here on, and what they replace is not.
+    Installed = 6,
     /// Records of messages and edits, in a file that a merge made.
-    Messages = 6,
+    Messages = 7,
 }
 
 impl FrameKind {
@@ -41,7 +43,8 @@ impl FrameKind {
             3 => FrameKind::Closing,
             4 => FrameKind::Close,
             5 => FrameKind::Open,
-            6 => FrameKind::Messages,
+            6 => FrameKind::Installed,
+            7 => FrameKind::Messages,
             _ => return None,
         })
     }

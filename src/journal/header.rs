@@ -69,9 +69,9 @@ const SUCCESSION_BYTES: usize = 16;
 const PAGE_BYTES: usize = REWRITABLE_BYTES as usize;
 
 /// Versions stay below this, so that adding to one cannot overflow.
-const VERSION_MAX: u64 = 1 << 62;
-/// File ids end where a place cannot hold them any more, one bit of which says of what kind the file is; at
-/// 64 MiB each, that is 128 PiB.
+pub(super) const VERSION_MAX: u64 = 1 << 62;
+/// File ids end where a place cannot hold them any more: its top bit says that it lies in a segment. At 64 MiB
+/// each, that is 128 PiB.
 pub(crate) const FILE_ID_MAX: u64 = (1 << 31) - 1;
 
 /// Counter of the stamp that a file may be made with. Any above it was written after the file's name was

@@ -1,9 +1,10 @@
 //! Files made ready before they are needed, so that no append waits for zeros to reach the disk.
-//! Owns: spare files and evidence files. May touch: `storage`.
+//! Owns: spare files and evidence files. May touch: `segment` (names), `storage`.
 //! Never: gives a file a place in the journal; the writer does.
 
 use crate::error::{Error, Result};
 use crate::limits::EVIDENCE_FILES_MAX;
+use crate::segment::segment_id;
 use crate::storage::{Storage, StorageFile};
 use std::sync::Arc;
 
@@ -101,5 +102,6 @@ pub(crate) fn is_evidence(name: &str) -> bool {
 
 /// Whether this is an unfinished file of the store's own.
 pub(crate) fn is_unfinished(name: &str) -> bool {
-    name == SPARE_TMP_NAME || name.strip_suffix(TMP_SUFFIX).is_some_and(|name| super::file::journal_id(name).is_some())
+    let is_own = |name| super::file::journal_id(name).is_some() || segment_id(name).is_some();
+    name == SPARE_TMP_NAME || name.strip_suffix(TMP_SUFFIX).is_some_and(is_own)
 }

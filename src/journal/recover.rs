@@ -2,17 +2,23 @@
 //! Owns: which files are live, what is cut, what is copied. May touch: every journal module, `storage`.
 //! Never: repairs in place, skips damage, or believes what is not proven without syncing a copy of it.
 
+use super::directory::{
+    SealedJournal, check_present, check_strays, clean_up, has, list, load_synced, missing, open_own, open_sealed,
+    remove_unfinished,
+};
 use super::file::{JournalFile, journal_id, journal_name};
 use super::frame::{self, FrameKind};
-use super::header::{FRAMES_OFFSET, FileHeader, STAMP_UNNAMED, Stamp, UUID_OFFSET, read_page, write_succession};
-use super::live::{EpochEnd, Epochs, Files, LiveFile, OpenMark};
-use super::prepare::{SPARE_NAME, is_evidence, is_unfinished, recycle_spare, set_aside};
-use super::scan::{FrameAt, Loaded, Replayed, Scan};
-use super::write::{JournalEnd, NextFile, TAIL_BYTES, create_file, unfinished_name};
+use super::header::{FRAMES_OFFSET, FileHeader, Stamp, read_page, write_succession};
+use super::live::{EpochEnd, Epochs, Files, OpenMark};
+use super::manifest::Manifest;
+use super::newest::{CutTail, Previous, Tail, check_listed};
+use super::prepare::{SPARE_NAME, is_evidence, is_unfinished, recycle_spare};
+use super::scan::{FrameAt, Loaded, Replayed, Scan, Unreplayable};
+use super::write::{JournalEnd, NextFile, TAIL_BYTES, create_file, install_bytes_max, unfinished_name};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Epoch, Version};
+use crate::segment::segment_id;
 use crate::storage::Storage;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What opening a store found, and did about it.
@@ -31,23 +37,44 @@ pub struct Recovery {
     pub new_epoch: bool,
 }
 
-/// Bytes that recovery left out. They stay in the file, or in one named `*.evidence`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CutTail {
-    /// The file.
-    pub file: PathBuf,
-    /// Where its believable bytes end.
-    pub offset: u64,
-    /// How many bytes from there on were written, in this file and the next.
-    pub bytes: u64,
-}
-
 /// A journal that is whole again.
 pub(crate) struct Recovered {
     pub end: JournalEnd,
+    /// The journals whose changes were replayed, oldest first; the last is the newest.
     pub files: Vec<Arc<JournalFile>>,
+    /// The live journals that are in segments, oldest first.
+    pub sealed: Vec<SealedJournal>,
     pub report: Recovery,
+}
+
+/// What there is before the first change is replayed.
+#[derive(Debug)]
+pub(crate) struct Found<'a> {
+    /// The live files before the newest journal. All are there; the segments have the length that it says.
+    pub manifest: &'a Manifest,
+    /// The journals that are not replayed.
+    pub sealed: &'a [SealedJournal],
+    /// What live files may bear; the first is the store's own.
+    pub uuids: &'a [[u8; 16]],
+}
+
+/// What changes are replayed into.
+pub(crate) trait ReplayTarget {
+    /// Called once, before the first change and before anything is written: an error leaves the store as it is.
+    fn begin(&mut self, found: &Found<'_>) -> Result<()>;
+    /// Takes the next change, in version order from the one after the seal.
+    fn apply(&mut self, replayed: Replayed<'_>) -> std::result::Result<(), Unreplayable>;
+}
+
+/// A target that needs nothing but the changes; an error says what one should have been.
+impl<F: FnMut(Replayed<'_>) -> std::result::Result<(), &'static str>> ReplayTarget for F {
+    fn begin(&mut self, _: &Found<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn apply(&mut self, replayed: Replayed<'_>) -> std::result::Result<(), Unreplayable> {
+        Ok(self(replayed)?)
+    }
 }
 
 /// How a journal is to be opened.
@@ -57,19 +84,16 @@ pub(crate) struct RecoverOptions {
     pub unsynced: bool,
 }
 
-/// Gives every change to [`recover`]'s caller, in version order; an error says what it should have been.
-pub(crate) type Apply<'a> = dyn FnMut(Replayed<'_>) -> std::result::Result<(), &'static str> + 'a;
-
-/// Opens the journal in `storage`, making one if there is none, and replays it.
+/// Opens the journal in `storage`, making one if there is none, and replays what is not sealed.
 pub(crate) fn recover(
     storage: &Arc<dyn Storage>,
     options: &RecoverOptions,
-    apply: &mut Apply<'_>,
+    target: &mut dyn ReplayTarget,
 ) -> Result<Recovered> {
     let names = list(&**storage)?;
     let journals = names.iter().filter_map(|name| journal_id(name));
     let Some(newest_id) = journals.max() else {
-        return create(storage, options, &names);
+        return create(storage, options, &names, target);
     };
     // Row "anything found": what a process left in the page cache is not yet on the disk.
     let newest = load_synced(&**storage, newest_id)?;
@@ -77,31 +101,35 @@ pub(crate) fn recover(
     if let Some(successor) = newest_scan.successor.or(newest.successor) {
         return Err(missing(&**storage, successor, "the file its predecessor names as successor"));
     }
-    let listed = &newest_scan.files.live;
-    if listed.last().is_some_and(|last| last.file_id >= newest_id) {
-        return Err(Error::corruption_at(&newest.path, FRAMES_OFFSET, "a list of older files", "a newer one"));
-    }
-    for file in listed {
-        if !names.contains(&journal_name(file.file_id)) {
+    let mut uuids = vec![newest.header.uuid];
+    uuids.extend_from_slice(&newest_scan.manifest.lineage);
+    // Only the newest two files can hold bytes that were never synced; the others are believed by
+    // their digest or refused. What is sealed was synced before.
+    let previous = match newest_scan.manifest.unsealed().last() {
+        Some(file) if !has(&names, &journal_name(file.file_id)) => {
             return Err(missing(&**storage, file.file_id, "a live file"));
         }
-    }
-    check_strays(&**storage, &names, &newest, listed)?;
-    // Only the newest two files can hold bytes that were never synced; the others are believed by
-    // their digest or refused.
-    let previous = match listed.last() {
-        Some(file) => Some(Previous::load(&**storage, file, &newest, &newest_scan)?),
+        Some(file) => Some(Previous::load(&**storage, file, &uuids, &newest, &newest_scan)?),
         None => None,
     };
-    let mut replay = Replay { files: Vec::new(), changes: 0, next_version: 1, apply };
-    for file in &listed[..listed.len().saturating_sub(1)] {
-        let loaded = load(&**storage, file.file_id, &newest)?;
+    let tail = Tail::judge(previous.as_ref(), &newest, &newest_scan)?;
+    check_present(&**storage, &names, tail.manifest)?;
+    let merged = check_strays(&**storage, &names, newest_id, tail.manifest, &uuids)?;
+    let last_version = tail.parts.iter().map(|part| part.last_version()).max().unwrap_or(0);
+    check_versions(tail.manifest, last_version, &newest, &newest_scan)?;
+    let sealed = tail.manifest.sealed().iter().map(|file| open_sealed(&**storage, file, &uuids));
+    let sealed = sealed.collect::<Result<Vec<SealedJournal>>>()?;
+    target.begin(&Found { manifest: tail.manifest, sealed: &sealed, uuids: &uuids })?;
+    let next_version = tail.manifest.sealed_version + 1;
+    let mut replay = Replay { files: Vec::new(), changes: 0, next_version, target };
+    let older = tail.manifest.unsealed();
+    let older = &older[..older.len() - usize::from(previous.is_some())];
+    for file in older {
+        let loaded = open_own(&**storage, file.file_id, &uuids)?.load()?;
         let scan = loaded.scan(Some(file.end))?;
         check_listed(&loaded, &scan, file)?;
         replay.file(&**storage, &loaded, &scan, file.end)?;
     }
-    let tail = Tail::judge(previous.as_ref(), &newest, &newest_scan)?;
-    let last_version = tail.parts.iter().map(|part| part.last_version()).max().unwrap_or(0);
     let clean = newest_scan.closed_cleanly && newest_scan.bad.is_none() && tail.cut.is_none();
     let mut open = tail.open.clone();
     let new_epoch = open.unsynced && !clean;
@@ -113,10 +141,9 @@ pub(crate) fn recover(
 
     // Room for the mark written now, and for one that a store opened for `Sync` may write later.
     let mark_bytes = 2 * frame::frame_bytes(open.bytes_max()) as u64;
-    let mut live: Vec<LiveFile> = listed[..listed.len().saturating_sub(1)].to_vec();
+    let mut manifest = tail.manifest.clone();
     let end = if tail.goes_on_in_place && newest_scan.end + mark_bytes + TAIL_BYTES <= newest.header.file_bytes {
         if let Some(previous) = &previous {
-            live.push(previous.listed);
             replay.file(&**storage, &previous.loaded, &previous.scan, previous.listed.end)?;
         }
         replay.file(&**storage, &newest, &newest_scan, newest_scan.end)?;
@@ -124,7 +151,7 @@ pub(crate) fn recover(
         let digest = newest_scan.digest_at(newest_scan.end).expect("it has its first frame");
         JournalEnd {
             current,
-            live,
+            manifest,
             open: newest_scan.open.clone(),
             digest,
             last_version,
@@ -132,16 +159,19 @@ pub(crate) fn recover(
             ends_closed: newest_scan.closed_cleanly,
         }
     } else {
+        manifest.journals.truncate(sealed.len() + older.len());
         let mut copied: Vec<(&Loaded, FrameAt)> = Vec::new();
         for part in &tail.parts {
             if let Some(file) = part.kept() {
-                live.push(file);
+                manifest.journals.push(file);
                 replay.file(&**storage, part.loaded, part.scan, file.end)?;
             }
             copied.extend(part.copied().map(|frame| (part.loaded, frame)));
         }
-        let made = copy_on(storage, options, newest_id + 1, live, open.clone(), &copied, last_version)?;
-        let loaded = load(&**storage, newest_id + 1, &newest)?;
+        // What was installed is in the new file's list, so no frame that installs is copied.
+        let files = Files { open: open.clone(), manifest };
+        let made = copy_on(storage, options, &newest, files, &copied, last_version)?;
+        let loaded = open_own(&**storage, newest_id + 1, &uuids)?.load()?;
         let scan = loaded.scan(None)?;
         replay.file(&**storage, &loaded, &scan, scan.end)?;
         // One handle per file: what is read through one must not be written through another.
@@ -160,21 +190,22 @@ pub(crate) fn recover(
     let Replay { files, changes, .. } = replay;
     // A file that closed in a crash cannot name its successor in a frame; its first page does, or a
     // successor that goes missing would not be missed.
-    if let [.., before, current] = &files[..]
+    let live: Vec<&Arc<JournalFile>> = sealed.iter().map(|sealed| &sealed.file).chain(&files).collect();
+    if let [.., before, current] = &live[..]
         && current.header.is_cut
     {
         name_successor(before, current.id())?;
     }
     // Only now, with the live files durable, do the others lose their names.
-    let live_ids: Vec<u64> = files.iter().map(|file| file.id()).collect();
-    clean_up(&**storage, &live_ids)?;
+    let live_ids: Vec<u64> = live.iter().map(|file| file.id()).collect();
+    clean_up(&**storage, &live_ids, &end.manifest, &merged)?;
     let report = Recovery { created: false, clean, cut: tail.cut, changes, new_epoch };
     let mut end = end;
     if needs_mark && end.open != open {
         end.open = open;
         mark(&mut end)?;
     }
-    Ok(Recovered { end, files, report })
+    Ok(Recovered { end, files, sealed, report })
 }
 
 /// Writes and syncs an open mark at the end of the journal.
@@ -193,9 +224,26 @@ fn mark(end: &mut JournalEnd) -> Result<()> {
     file.stamp(end.stamp)
 }
 
+/// Refuses a manifest that rests on changes which are not there: segments are made of what is synced.
+fn check_versions(manifest: &Manifest, last_version: u64, newest: &Loaded, scan: &Scan) -> Result<()> {
+    let segments = manifest.segments.iter().map(|segment| segment.last_version).max().unwrap_or(0);
+    let want = segments.max(manifest.sealed_version).max(manifest.purged_version);
+    if want > last_version {
+        let (want, got) = (format!("changes up to version {want}"), format!("version {last_version}"));
+        return Err(Error::corruption_at(&newest.path, scan.end, want, got));
+    }
+    Ok(())
+}
+
 /// Makes the first file of a new store.
-fn create(storage: &Arc<dyn Storage>, options: &RecoverOptions, names: &[String]) -> Result<Recovered> {
-    if let Some(name) = names.iter().find(|name| *name == SPARE_NAME || is_evidence(name)) {
+fn create(
+    storage: &Arc<dyn Storage>,
+    options: &RecoverOptions,
+    names: &[String],
+    target: &mut dyn ReplayTarget,
+) -> Result<Recovered> {
+    let is_of_a_store = |name: &str| name == SPARE_NAME || is_evidence(name) || segment_id(name).is_some();
+    if let Some(name) = names.iter().find(|name| is_of_a_store(name)) {
         return Err(Error::corruption_at(&storage.path(name), 0, "a journal file beside it", "none"));
     }
     if let Some(name) = names.iter().find(|name| *name != "LOCK" && !is_unfinished(name)) {
@@ -214,50 +262,45 @@ fn create(storage: &Arc<dyn Storage>, options: &RecoverOptions, names: &[String]
         first_version: 1,
         is_cut: false,
         stamped_version: Some(0),
-        files: Files { open: open.clone(), live: Vec::new() },
+        files: Files { open: open.clone(), manifest: Manifest::new() },
     };
+    target.begin(&Found { manifest: &next.files.manifest, sealed: &[], uuids: &[uuid] })?;
     let made = make_file(storage, &next, options.journal_bytes, &[])?;
     let report = Recovery { created: true, clean: true, ..Recovery::default() };
     let end = JournalEnd {
         current: made.file.clone(),
-        live: Vec::new(),
+        manifest: next.files.manifest,
         open,
         digest: made.digest,
         last_version: 0,
         stamp: made.stamp,
         ends_closed: false,
     };
-    Ok(Recovered { end, files: vec![made.file], report })
+    Ok(Recovered { end, files: vec![made.file], sealed: Vec::new(), report })
 }
 
-/// Goes on in a new file that begins with `copied` frames and lists `live` ones before it.
+/// Goes on in a new file after `newest` that begins with `copied` frames and lists `files` before it.
 fn copy_on(
     storage: &Arc<dyn Storage>,
     options: &RecoverOptions,
-    file_id: u64,
-    live: Vec<LiveFile>,
-    open: OpenMark,
+    newest: &Loaded,
+    files: Files,
     copied: &[(&Loaded, FrameAt)],
     last_version: u64,
 ) -> Result<JournalEnd> {
-    let first = copied.first().map_or(last_version + 1, |(_, frame)| frame.version);
-    let uuid = copied.first().map(|(loaded, _)| loaded.header.uuid);
-    let uuid = match uuid {
-        Some(uuid) => uuid,
-        None => Loaded::load(&**storage, file_id - 1)?.header.uuid,
-    };
     let next = NextFile {
-        uuid,
-        file_id,
-        first_version: first,
+        uuid: newest.header.uuid,
+        file_id: newest.header.file_id + 1,
+        first_version: copied.first().map_or(last_version + 1, |(_, frame)| frame.version),
         is_cut: true,
         stamped_version: Some(last_version),
-        files: Files { open: open.clone(), live: live.clone() },
+        files,
     };
     let made = make_file(storage, &next, options.journal_bytes, copied)?;
+    let Files { open, manifest } = next.files;
     Ok(JournalEnd {
         current: made.file,
-        live,
+        manifest,
         open,
         digest: made.digest,
         last_version,
@@ -273,7 +316,7 @@ fn make_file(
     copied: &[(&Loaded, FrameAt)],
 ) -> Result<super::write::MadeFile> {
     let needed: u64 = copied.iter().map(|(_, frame)| frame.header.frame_bytes() as u64).sum();
-    let lists = 2 * next.files.bytes_max() as u64;
+    let lists = 2 * next.files.bytes_max() as u64 + install_bytes_max(journal_bytes);
     let names = list(&**storage)?;
     let has_spare = names.iter().any(|name| name == SPARE_NAME);
     // A spare need not be zeroed and synced again in full; half the usual room is enough to go on with.
@@ -311,141 +354,15 @@ fn make_file(
     })
 }
 
-/// The file before the newest one, as far as it can be believed.
-struct Previous {
-    loaded: Loaded,
-    scan: Scan,
-    listed: LiveFile,
-    /// All of it was synced.
-    proven: bool,
-}
-
-impl Previous {
-    fn load(storage: &dyn Storage, listed: &LiveFile, newest: &Loaded, newest_scan: &Scan) -> Result<Previous> {
-        let loaded = load(storage, listed.file_id, newest)?;
-        loaded.handle.sync().map_err(|error| Error::io("sync", &loaded.path, error))?;
-        let scan = loaded.scan(Some(listed.end))?;
-        let proven = newest.header.is_cut || newest_scan.proves_predecessors || scan.proven >= listed.end;
-        let torn = scan.end < listed.end;
-        if torn && (proven || scan.proven > scan.end) {
-            return Err(bad_frame(&loaded, &scan));
-        }
-        if !torn {
-            check_listed(&loaded, &scan, listed)?;
-        }
-        Ok(Previous { loaded, scan, listed: *listed, proven })
-    }
-}
-
-/// What becomes of one of the newest two files.
-struct Part<'a> {
-    loaded: &'a Loaded,
-    scan: &'a Scan,
-    /// Frames below this stay where they are.
-    keep_end: u64,
-    /// The frames from there to here are copied on.
-    copy_end: u64,
-}
-
-impl Part<'_> {
-    /// A small proven start is copied too, so that a store that crashes often does not fill the disk
-    /// with nearly empty files.
-    fn judge<'a>(loaded: &'a Loaded, scan: &'a Scan, proven: u64, copy_end: u64) -> Part<'a> {
-        let first_frame_end = scan.frames[0].end();
-        let proven = scan.frames.iter().map(FrameAt::end).rfind(|end| *end <= proven).unwrap_or(first_frame_end);
-        let keep = proven.min(copy_end);
-        let keep_end = if keep < loaded.header.file_bytes / 4 { 0 } else { keep };
-        Part { loaded, scan, keep_end, copy_end }
-    }
-
-    fn kept(&self) -> Option<LiveFile> {
-        let digest = self.scan.digest_at(self.keep_end)?;
-        Some(LiveFile {
-            file_id: self.loaded.header.file_id,
-            end: self.keep_end,
-            last_version: self.scan.version_at(self.keep_end, &self.loaded.header),
-            digest,
-        })
-    }
-
-    fn copied(&self) -> impl Iterator<Item = FrameAt> + '_ {
-        let range = self.keep_end..self.copy_end;
-        let changes = |frame: &&FrameAt| frame.header.kind == FrameKind::Changes;
-        self.scan.frames.iter().filter(changes).filter(move |frame| range.contains(&frame.offset)).copied()
-    }
-
-    fn last_version(&self) -> u64 {
-        self.scan.version_at(self.copy_end, &self.loaded.header)
-    }
-}
-
-/// What becomes of the newest two files.
-struct Tail<'a> {
-    parts: Vec<Part<'a>>,
-    goes_on_in_place: bool,
-    cut: Option<CutTail>,
-    open: OpenMark,
-}
-
-impl<'a> Tail<'a> {
-    fn judge(previous: Option<&'a Previous>, newest: &'a Loaded, scan: &'a Scan) -> Result<Tail<'a>> {
-        if scan.bad.is_some() && scan.proven > scan.end {
-            return Err(bad_frame(newest, scan));
-        }
-        if scan.bad.is_none() && scan.proven > scan.end {
-            // Synced frames are gone and zeros stand there.
-            return Err(Error::corruption_at(&newest.path, scan.end, "a frame that was synced", "zeros"));
-        }
-        let mut open = scan.open.clone();
-        let whole = |previous: &&'a Previous| previous.scan.end == previous.listed.end;
-        if let Some(torn) = previous.filter(|previous| !whole(previous)) {
-            // The newest file lies beyond the cut, but its list was synced before it had a name.
-            open = scan.files.open.clone();
-            open.unsynced |= torn.scan.open.unsynced;
-            let loaded = &torn.loaded;
-            let part = Part::judge(loaded, &torn.scan, torn.scan.proven, torn.scan.end);
-            let bytes = written(&loaded.bytes, torn.scan.end) + written(&newest.bytes, FRAMES_OFFSET);
-            let cut = Some(CutTail { file: loaded.path.clone(), offset: torn.scan.end, bytes });
-            return Ok(Tail { parts: vec![part], goes_on_in_place: false, cut, open });
-        }
-        let cut = scan.bad.map(|_| CutTail {
-            file: newest.path.clone(),
-            offset: scan.end,
-            bytes: written(&newest.bytes, scan.end),
-        });
-        let mut parts = Vec::new();
-        let previous_proven = previous.is_none_or(|previous| previous.proven);
-        if let Some(previous) = previous {
-            let end = previous.listed.end;
-            let proven = if previous.proven { end } else { previous.scan.proven };
-            parts.push(Part::judge(&previous.loaded, &previous.scan, proven, end));
-        }
-        if previous_proven {
-            // A proven file stays as it is, however short it is.
-            parts.iter_mut().for_each(|part| part.keep_end = part.copy_end);
-            let mut part = Part::judge(newest, scan, scan.proven, scan.end);
-            if newest.stamp.counter <= STAMP_UNNAMED {
-                // Its name may not be durable, so nothing may depend on it.
-                part.keep_end = 0;
-            }
-            parts.push(part);
-        } else {
-            parts.push(Part { loaded: newest, scan, keep_end: 0, copy_end: scan.end });
-        }
-        let all_proven = previous_proven && newest.stamp.counter > STAMP_UNNAMED && newest.stamp.synced == scan.end;
-        Ok(Tail { parts, goes_on_in_place: all_proven && cut.is_none(), cut, open })
-    }
-}
-
 /// Hands changes on and checks that no version is missing.
-struct Replay<'a, 'b> {
+struct Replay<'a> {
     files: Vec<Arc<JournalFile>>,
     changes: u64,
     next_version: u64,
-    apply: &'a mut Apply<'b>,
+    target: &'a mut dyn ReplayTarget,
 }
 
-impl Replay<'_, '_> {
+impl Replay<'_> {
     fn file(&mut self, storage: &dyn Storage, loaded: &Loaded, scan: &Scan, end: u64) -> Result<()> {
         if loaded.header.first_version != self.next_version {
             return Err(Error::corruption_at(
@@ -455,7 +372,7 @@ impl Replay<'_, '_> {
                 format!("first version {}", loaded.header.first_version),
             ));
         }
-        let changes = loaded.replay(scan, end, &mut *self.apply)?;
+        let changes = loaded.replay(scan, end, &mut |replayed| self.target.apply(replayed))?;
         self.next_version += changes;
         self.changes += changes;
         let file = JournalFile::new(storage, loaded.header.clone(), loaded.handle.clone(), end);
@@ -464,89 +381,10 @@ impl Replay<'_, '_> {
     }
 }
 
-fn list(storage: &dyn Storage) -> Result<Vec<String>> {
-    let mut names = storage.list().map_err(|error| Error::io("list", &storage.path(""), error))?;
-    names.sort_unstable();
-    Ok(names)
-}
-
-fn load_synced(storage: &dyn Storage, file_id: u64) -> Result<Loaded> {
-    let name = journal_name(file_id);
-    let path = storage.path(&name);
-    let file = storage.open(&name).map_err(|error| Error::io("open", &path, error))?;
-    file.sync().map_err(|error| Error::io("sync", &path, error))?;
-    storage.sync_directory().map_err(|error| Error::io("sync", &storage.path(""), error))?;
-    Loaded::load(storage, file_id)
-}
-
-/// Loads a file that must belong to the same store as `newest`.
-fn load(storage: &dyn Storage, file_id: u64, newest: &Loaded) -> Result<Loaded> {
-    let loaded = Loaded::load(storage, file_id)?;
-    if loaded.header.uuid != newest.header.uuid {
-        return Err(Error::corruption_at(&loaded.path, UUID_OFFSET, "a file of this store", "a file of another store"));
-    }
-    Ok(loaded)
-}
-
-/// Checks a file that was synced as a whole against what its successors say about it.
-fn check_listed(loaded: &Loaded, scan: &Scan, listed: &LiveFile) -> Result<()> {
-    if scan.end != listed.end {
-        return Err(bad_frame(loaded, scan));
-    }
-    if scan.digest_at(listed.end) != Some(listed.digest) || scan.last_version != listed.last_version {
-        return Err(Error::corruption_at(
-            &loaded.path,
-            FRAMES_OFFSET,
-            "the frames its successors list",
-            "other frames",
-        ));
-    }
-    Ok(())
-}
-
-fn bad_frame(loaded: &Loaded, scan: &Scan) -> Error {
-    match scan.bad {
-        Some(bad) => Error::corruption_at(&loaded.path, scan.end, bad.expected, bad.found.to_string()),
-        None => Error::corruption_at(&loaded.path, scan.end, "a frame", "zeros"),
-    }
-}
-
-fn missing(storage: &dyn Storage, file_id: u64, expected: &str) -> Error {
-    Error::corruption_at(&storage.path(&journal_name(file_id)), 0, expected, "no such file")
-}
-
-/// How many bytes from `offset` on are not the zeros of an unwritten end.
-fn written(bytes: &[u8], offset: u64) -> u64 {
-    let rest = &bytes[offset as usize..];
-    rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last as u64 + 1)
-}
-
 fn draw_epoch(storage: &dyn Storage) -> Result<Epoch> {
     let mut bytes = [0; 8];
     storage.fill_random(&mut bytes).map_err(|error| Error::io("draw random bytes for", &storage.path(""), error))?;
     Ok(Epoch(u64::from_le_bytes(bytes).max(1)))
-}
-
-fn remove_unfinished(storage: &dyn Storage, names: &[String]) -> Result<()> {
-    for name in names.iter().filter(|name| is_unfinished(name)) {
-        storage.remove(name).map_err(|error| Error::io("remove", &storage.path(name), error))?;
-    }
-    Ok(())
-}
-
-/// Refuses journal files of another store, also where no list names them.
-fn check_strays(storage: &dyn Storage, names: &[String], newest: &Loaded, listed: &[LiveFile]) -> Result<()> {
-    for file_id in names.iter().filter_map(|name| journal_id(name)) {
-        let is_listed = listed.iter().any(|file| file.file_id == file_id);
-        if is_listed || file_id == newest.header.file_id {
-            continue;
-        }
-        match load(storage, file_id, newest) {
-            Err(error) if error.corruption().is_some_and(|damage| damage.offset == UUID_OFFSET) => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 fn name_successor(file: &JournalFile, successor: u64) -> Result<()> {
@@ -556,19 +394,6 @@ fn name_successor(file: &JournalFile, successor: u64) -> Result<()> {
         return Ok(());
     }
     write_succession(&*file.handle, file.seed, successor).and_then(|()| file.handle.sync()).map_err(context)
-}
-
-/// Takes unfinished files away and sets aside journal files that are not live.
-fn clean_up(storage: &dyn Storage, live: &[u64]) -> Result<()> {
-    // Listed anew: an unfinished file that an earlier recovery left may have been made anew and renamed.
-    let names = list(storage)?;
-    remove_unfinished(storage, &names)?;
-    for name in &names {
-        if journal_id(name).is_some_and(|id| !live.contains(&id)) {
-            set_aside(storage, name)?;
-        }
-    }
-    storage.sync_directory().map_err(|error| Error::io("sync", &storage.path(""), error))
 }
 
 /// The ends of the epochs that one who knows `epoch` has not seen; all of them for one who knows none.

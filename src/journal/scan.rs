@@ -1,16 +1,25 @@
 //! Reads a journal file frame by frame and says how far it can be believed.
-//! Owns: the judgement of one file. May touch: `change`, `file`, `frame`, `header`, `live`, `storage`.
+//! Owns: the judgement of one file. May touch: `change`, `file`, `frame`, `header`, `live`, `manifest`, `storage`.
 //! Never: changes a file, or decides what becomes of one.
 
 use super::file::{Place, digest_frame, journal_name, load_first_page};
 use super::frame::{self, BadFrame, FrameHeader, FrameKind};
 use super::header::{FRAMES_OFFSET, FileHeader, FirstPage, Stamp};
 use super::live::{Files, OpenMark, decode_closing};
+use super::manifest::{Installed, Manifest};
 use crate::change::{self, Decoded};
 use crate::error::{Error, Result};
 use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// A journal file whose first page was read and judged, and nothing else of it.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub handle: Arc<dyn StorageFile>,
+    pub path: PathBuf,
+    pub page: FirstPage,
+}
 
 /// A journal file with its bytes.
 #[derive(Debug)]
@@ -56,6 +65,8 @@ pub(super) struct Scan {
     pub bad: Option<BadFrame>,
     /// The successor that the file names, if it is closed.
     pub successor: Option<u64>,
+    /// The files that are live after the last frame, but for this one.
+    pub manifest: Manifest,
     /// The last open mark, its flag lowered by a close mark after it.
     pub open: OpenMark,
     /// The last frame is a close mark.
@@ -79,9 +90,9 @@ impl Scan {
     }
 }
 
-impl Loaded {
-    /// Opens the journal file with this id and reads it, header judged, frames not.
-    pub fn load(storage: &dyn Storage, file_id: u64) -> Result<Loaded> {
+impl Opened {
+    /// Opens the journal file with this id; of its bytes it reads only the first page.
+    pub fn open(storage: &dyn Storage, file_id: u64) -> Result<Opened> {
         let name = journal_name(file_id);
         let path = storage.path(&name);
         let io = |operation| {
@@ -89,12 +100,20 @@ impl Loaded {
             move |error| Error::io(operation, &path, error)
         };
         let handle = storage.open(&name).map_err(io("open"))?;
-        let FirstPage { header, stamp, successor } = load_first_page(&*handle, &path, file_id)?;
-        let mut bytes = vec![0; handle.length() as usize];
-        handle.read_at(0, &mut bytes).map_err(io("read"))?;
-        Ok(Loaded { handle, path, header, stamp, successor, bytes })
+        let page = load_first_page(&*handle, &path, file_id)?;
+        Ok(Opened { handle, path, page })
     }
 
+    /// Reads the rest.
+    pub fn load(self) -> Result<Loaded> {
+        let Opened { handle, path, page: FirstPage { header, stamp, successor } } = self;
+        let mut bytes = vec![0; handle.length() as usize];
+        handle.read_at(0, &mut bytes).map_err(|error| Error::io("read", &path, error))?;
+        Ok(Loaded { handle, path, header, stamp, successor, bytes })
+    }
+}
+
+impl Loaded {
     /// Goes through the frames up to `limit`, or to where they end.
     ///
     /// A frame that is whole but senseless is damage, whatever its place: no crash makes one.
@@ -102,13 +121,15 @@ impl Loaded {
         let seed = self.header.seed();
         let limit = limit.unwrap_or(self.bytes.len() as u64).min(self.bytes.len() as u64);
         let senseless = |offset, expected: &str| Error::corruption_at(&self.path, offset, expected, "other bytes");
+        let files = self.files()?;
         let mut scan = Scan {
-            files: self.files()?,
+            manifest: files.manifest.clone(),
+            open: files.open.clone(),
+            files,
             frames: Vec::new(),
             end: FRAMES_OFFSET,
             bad: None,
             successor: None,
-            open: self.files()?.open,
             closed_cleanly: false,
             proven: self.stamp.synced,
             proves_predecessors: self.stamp.synced > 0,
@@ -142,6 +163,14 @@ impl Loaded {
                 }
                 FrameKind::Open => {
                     scan.open = OpenMark::decode(payload).ok_or_else(|| senseless(offset, "an open mark"))?;
+                }
+                FrameKind::Installed => {
+                    let installed = Installed::decode(payload).ok_or_else(|| senseless(offset, "installed files"))?;
+                    // What is made of changes is installed after them.
+                    if installed.newest_version() >= version || installed.sealed_through >= self.header.file_id {
+                        return Err(senseless(offset, "files made of what came before"));
+                    }
+                    scan.manifest.install(&installed).map_err(|expected| senseless(offset, expected))?;
                 }
                 FrameKind::Close if !payload.is_empty() => {
                     return Err(senseless(offset, "a close mark without payload"));
@@ -178,7 +207,13 @@ impl Loaded {
         let (header, payload) = frame
             .map_err(|bad| Error::corruption_at(&self.path, FRAMES_OFFSET, bad.expected, bad.found.to_string()))?;
         let files = Files::decode(payload).filter(|_| header.kind == FrameKind::Files);
-        files.ok_or_else(|| Error::corruption_at(&self.path, FRAMES_OFFSET, "a list of files", "other bytes"))
+        let files =
+            files.ok_or_else(|| Error::corruption_at(&self.path, FRAMES_OFFSET, "a list of files", "other bytes"))?;
+        let newest_listed = files.manifest.journals.last().map_or(0, |file| file.file_id);
+        if newest_listed.max(files.manifest.sealed_through) >= self.header.file_id {
+            return Err(Error::corruption_at(&self.path, FRAMES_OFFSET, "a list of older files", "a newer one"));
+        }
+        Ok(files)
     }
 
     /// Looks beyond the first bad frame for one that was written after what is bad had been synced.
@@ -219,7 +254,7 @@ impl Loaded {
         &self,
         scan: &Scan,
         end: u64,
-        apply: &mut dyn FnMut(Replayed<'_>) -> std::result::Result<(), &'static str>,
+        apply: &mut dyn FnMut(Replayed<'_>) -> std::result::Result<(), Unreplayable>,
     ) -> Result<u64> {
         let mut changes = 0;
         for frame in scan.frames.iter().filter(|frame| frame.end() <= end && frame.header.kind == FrameKind::Changes) {
@@ -235,7 +270,10 @@ impl Loaded {
                     return Err(senseless(offset, "the next version"));
                 }
                 let place = Place::new(self.header.file_id, offset);
-                apply(Replayed { decoded, place }).map_err(|expected| senseless(offset, expected))?;
+                apply(Replayed { decoded, place }).map_err(|refused| match refused {
+                    Unreplayable::Senseless(expected) => senseless(offset, expected),
+                    Unreplayable::Failed(error) => error,
+                })?;
                 changes += 1;
             }
         }
@@ -247,6 +285,27 @@ impl Loaded {
 pub(crate) struct Replayed<'a> {
     pub decoded: Decoded<'a>,
     pub place: Place,
+}
+
+/// Why a change did not get back.
+#[derive(Debug)]
+pub(crate) enum Unreplayable {
+    /// No sequencer makes such a change; it should have been this.
+    Senseless(&'static str),
+    /// What it must be held against could not be read.
+    Failed(Error),
+}
+
+impl From<&'static str> for Unreplayable {
+    fn from(expected: &'static str) -> Unreplayable {
+        Unreplayable::Senseless(expected)
+    }
+}
+
+impl From<Error> for Unreplayable {
+    fn from(error: Error) -> Unreplayable {
+        Unreplayable::Failed(error)
+    }
 }
 
 fn take_record<'a>(records: &mut &'a [u8]) -> Option<&'a [u8]> {

@@ -1,12 +1,13 @@
 //! The newest end of the journal: frames go in here, one file after another.
 //! Owns: the current file, the closed one that is not synced yet, the buffer. May touch: `file`,
-//! `frame`, `header`, `live`, `prepare`, `storage`.
+//! `frame`, `header`, `live`, `manifest`, `prepare`, `storage`.
 //! Never: decides what a change is, or when to sync; it says what a sync would cover.
 
 use super::file::{JournalFile, Place, digest_frame, journal_name};
 use super::frame::{self, FRAME_HEADER_BYTES, FrameKind};
 use super::header::{FILE_ID_MAX, FRAMES_OFFSET, FileHeader, STAMP_UNNAMED, Stamp};
-use super::live::{Files, LIVE_FILE_BYTES_MAX, LiveFile, OpenMark, encode_closing};
+use super::live::{Files, OpenMark, encode_closing};
+use super::manifest::{Installed, LIVE_FILE_BYTES_MAX, LiveFile, Manifest};
 use super::prepare::{Spare, TMP_SUFFIX};
 use crate::change::{self, Change, Commit, RECORD_BYTES_MAX};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,8 +29,32 @@ pub(crate) const BATCH_BYTES_MAX: usize = 8 << 20;
 
 const _: () = assert!(BATCH_BYTES_MAX + 2 * FRAME_BYTES_USUAL + BODY_BYTES_LIMIT < frame::FRAME_PAYLOAD_MAX);
 
+/// The longest list of files, with room for what a file adds to it.
+const FILES_PAYLOAD_MAX: usize = frame::FRAME_PAYLOAD_MAX - (1 << 20);
+
 /// A frame is closed before it grows beyond this, unless a batch must stay together.
 const FRAME_BYTES_USUAL: usize = 256 << 10;
+
+/// The bytes of the frame that installs this.
+pub(crate) fn install_bytes(installed: &Installed) -> u64 {
+    let mut payload = Vec::new();
+    installed.encode(&mut payload);
+    frame::frame_bytes(payload.len()) as u64
+}
+
+/// How many bytes of a journal file of this length are kept for records of installed segments. A file of 64 KiB
+/// takes some 200 segments, one of 16 MiB or more takes 12,000.
+pub(crate) const fn install_bytes_max(file_bytes: u64) -> u64 {
+    let part = file_bytes / 64;
+    let bytes = if part < 4 << 10 {
+        4 << 10
+    } else if part > 256 << 10 {
+        256 << 10
+    } else {
+        part
+    };
+    bytes / frame::FRAME_ALIGN as u64 * frame::FRAME_ALIGN as u64
+}
 
 /// The newest end of the journal.
 #[derive(Debug)]
@@ -39,10 +64,14 @@ pub(crate) struct Writer {
     /// The file before, while it is not wholly synced; there is at most one.
     closed: Option<Arc<JournalFile>>,
     /// All live files before the current one.
-    live: Vec<LiveFile>,
+    manifest: Manifest,
+    /// What is left in the current file of the bytes kept for `Installed` frames.
+    install_room: u64,
     open: OpenMark,
     digest: u64,
     last_version: u64,
+    /// Everything up to it is durable.
+    synced_version: u64,
     stamp: Stamp,
     /// The newest frame is a close mark.
     ends_closed: bool,
@@ -69,7 +98,8 @@ pub(crate) struct SyncPoint {
 #[derive(Debug)]
 pub(crate) struct JournalEnd {
     pub current: Arc<JournalFile>,
-    pub live: Vec<LiveFile>,
+    /// All live files before the current one.
+    pub manifest: Manifest,
     pub open: OpenMark,
     pub digest: u64,
     pub last_version: u64,
@@ -81,20 +111,30 @@ pub(crate) struct JournalEnd {
 impl Writer {
     /// Goes on at `end`, which is wholly synced.
     pub fn new(storage: Arc<dyn Storage>, end: JournalEnd) -> Writer {
-        let JournalEnd { current, live, open, digest, last_version, stamp, ends_closed } = end;
-        Writer {
+        let JournalEnd { current, manifest, open, digest, last_version, stamp, ends_closed } = end;
+        let mut writer = Writer {
             storage,
             current,
             closed: None,
-            live,
+            manifest,
+            install_room: 0,
             open,
             digest,
             last_version,
+            synced_version: last_version,
             stamp,
             ends_closed,
             buffer: Vec::new(),
             frame: None,
-        }
+        };
+        writer.keep_install_room();
+        writer
+    }
+
+    /// Keeps as much of the current file for `Installed` frames as there should be, or is left.
+    fn keep_install_room(&mut self) {
+        self.install_room = 0;
+        self.install_room = install_bytes_max(self.current.handle.length()).min(self.room());
     }
 
     pub fn open_mark(&self) -> &OpenMark {
@@ -108,23 +148,74 @@ impl Writer {
 
     /// Bytes still free for changes in the current file.
     pub fn room(&self) -> u64 {
-        let tail = TAIL_BYTES + frame::frame_bytes(self.open.bytes_max()) as u64;
+        let tail = TAIL_BYTES + frame::frame_bytes(self.open.bytes_max()) as u64 + self.install_room;
         self.current.handle.length().saturating_sub(tail + self.position())
     }
 
-    /// Bytes that a new file of `length` has free for frames, once it is the current one.
+    /// Bytes that a new file of `length` has free for frames, once it is the current one. What is installed
+    /// until then is reckoned with.
     pub fn room_of_next(&self, length: u64) -> u64 {
-        let files = Files { open: self.open.clone(), live: self.live.clone() };
-        let first = frame::frame_bytes(files.bytes_max() + LIVE_FILE_BYTES_MAX);
-        let mark = frame::frame_bytes(self.open.bytes_max());
-        length.saturating_sub(FRAMES_OFFSET + (first + mark) as u64 + TAIL_BYTES)
+        let first = frame::frame_bytes(self.files_bytes_max() + LIVE_FILE_BYTES_MAX) as u64;
+        let mark = frame::frame_bytes(self.open.bytes_max()) as u64;
+        let installs = self.list_growth_max() + install_bytes_max(length);
+        length.saturating_sub(FRAMES_OFFSET + first + mark + installs + TAIL_BYTES)
     }
 
     /// How long the next file must be to be as roomy as one of `journal_bytes` is at first.
     pub fn next_length(&self, journal_bytes: u64) -> u64 {
-        let files = Files { open: self.open.clone(), live: self.live.clone() };
-        let lists = files.bytes_max() + self.open.bytes_max();
-        (journal_bytes + (lists as u64).saturating_sub(1024)).next_multiple_of(FRAMES_OFFSET)
+        let lists = (self.files_bytes_max() + self.open.bytes_max()) as u64;
+        let installs = self.list_growth_max() + install_bytes_max(2 * journal_bytes);
+        (journal_bytes + installs + lists.saturating_sub(1024)).next_multiple_of(FRAMES_OFFSET)
+    }
+
+    fn files_bytes_max(&self) -> usize {
+        self.open.bytes_max() + self.manifest.bytes_max()
+    }
+
+    /// By how much the list may grow before the next file begins: a file takes as many bytes in the record that
+    /// installs it as it does in the list.
+    fn list_growth_max(&self) -> u64 {
+        install_bytes_max(self.current.handle.length())
+    }
+
+    /// All live files before the current one, and what is sealed.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Whether [`Writer::install`] would find room for this in the current file.
+    pub fn can_install(&self, installed: &Installed) -> bool {
+        install_bytes(installed) <= self.install_room
+    }
+
+    /// Writes that these segments are live from here on, and what they replace is not; `false` if that needs a
+    /// new file first. The caller syncs before it takes away a file, and before it lets a reader see one.
+    ///
+    /// # Panics
+    /// If it does not follow from the present manifest, or rests on what is not synced.
+    pub fn install(&mut self, installed: &Installed) -> Result<bool> {
+        let mut manifest = self.manifest.clone();
+        let follows = manifest.install(installed);
+        assert_eq!(follows, Ok(()), "what is installed follows from the manifest");
+        assert!(installed.newest_version() <= self.synced_version, "segments are made of what is synced");
+        let is_unsynced = |closed: &Arc<JournalFile>| closed.id() <= installed.sealed_through;
+        assert!(!self.closed.as_ref().is_some_and(is_unsynced), "a journal is synced before it is sealed");
+        let bytes = install_bytes(installed);
+        if bytes > self.install_room {
+            return Ok(false);
+        }
+        if manifest.bytes_max() + self.open.bytes_max() > FILES_PAYLOAD_MAX {
+            let got = manifest.segments.len();
+            return Err(Error::new(ErrorKind::LimitExceeded, format!("too many live files: got={got}")));
+        }
+        self.flush()?;
+        let start = frame::begin(&mut self.buffer);
+        installed.encode(&mut self.buffer);
+        self.finish_frame(start, FrameKind::Installed, self.last_version + 1);
+        self.flush()?;
+        self.install_room -= bytes;
+        self.manifest = manifest;
+        Ok(true)
     }
 
     /// Puts a change into the frame being filled and says where it will lie. `joined` keeps it in one
@@ -184,8 +275,8 @@ impl Writer {
     pub fn roll(&mut self, spare: Spare) -> Result<Arc<JournalFile>> {
         self.flush()?;
         assert!(self.closed.is_none(), "at most one closed file is not synced");
-        let mut live = self.live.clone();
-        live.push(LiveFile {
+        let mut manifest = self.manifest.clone();
+        manifest.journals.push(LiveFile {
             file_id: self.current.id(),
             end: self.current.end(),
             last_version: self.last_version,
@@ -197,7 +288,7 @@ impl Writer {
             first_version: self.last_version + 1,
             is_cut: false,
             stamped_version: None,
-            files: Files { open: self.open.clone(), live },
+            files: Files { open: self.open.clone(), manifest },
         };
         let made = create_file(&self.storage, &next, spare.file, spare.name, |_, _, _| {})?;
         let start = frame::begin(&mut self.buffer);
@@ -206,9 +297,10 @@ impl Writer {
         self.current.append(&self.buffer)?;
         self.buffer.clear();
         self.closed = Some(std::mem::replace(&mut self.current, made.file.clone()));
-        self.live = next.files.live;
+        self.manifest = next.files.manifest;
         self.digest = made.digest;
         self.stamp = made.stamp;
+        self.keep_install_room();
         Ok(made.file)
     }
 
@@ -226,6 +318,7 @@ impl Writer {
 
     /// Notes that `point` is synced, in the stamp and in every later frame.
     pub fn synced(&mut self, point: &SyncPoint) -> Result<()> {
+        self.synced_version = self.synced_version.max(point.version);
         let is_covered = |file: &Arc<JournalFile>| point.files.iter().any(|synced| Arc::ptr_eq(synced, file));
         if point.files.last().is_some_and(|last| Arc::ptr_eq(last, &self.current)) {
             self.closed = None;
@@ -295,7 +388,7 @@ pub(crate) fn create_file(
     }
     let mut salt = [0; 8];
     storage.fill_random(&mut salt).map_err(|error| Error::io("draw random bytes for", &path, error))?;
-    let last = next.files.live.last();
+    let last = next.files.manifest.journals.last();
     let header = FileHeader {
         uuid: next.uuid,
         file_id: next.file_id,

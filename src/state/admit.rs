@@ -10,7 +10,7 @@ use super::member::{Presence, Row};
 use super::names::ALLOTTED;
 use super::timeline::Tip;
 use super::{State, names};
-use crate::change::{Append, Change, Commit, Mark, RowKey, decode_hides, decode_mentions};
+use crate::change::{Append, Change, Commit, Mark, Opens, RowKey, Trim, decode_hides, decode_mentions};
 use crate::id::{GroupId, Timeline, UserId};
 use crate::limits::{
     BODY_BYTES_LIMIT, BROADCAST_SOURCES_MAX, HIDE_SEQS_MAX, MEMBER_BYTES_MAX, METADATA_BYTES_MAX, NAME_BYTES_MAX,
@@ -67,10 +67,9 @@ impl State {
                 let (row, tip) = self.admits_row(&change.row)?;
                 let hides = decode_hides(tail).ok_or("a list of messages")?;
                 expect(hides.len() <= HIDE_SEQS_MAX, "no more messages than one call can hide")?;
-                let end = row.end(tip.last);
-                let are_seen = hides
-                    .iter()
-                    .all(|hidden| row.floor < hidden.seq && hidden.seq <= end && hidden.ordinal <= hidden.seq);
+                let (floor, end) = (row.floor(&tip), row.end(tip.last));
+                let are_seen =
+                    hides.iter().all(|hidden| floor < hidden.seq && hidden.seq <= end && hidden.ordinal <= hidden.seq);
                 expect(are_seen, "messages that the user sees")
             }
             Change::Member(member) => {
@@ -96,12 +95,12 @@ impl State {
             Change::AddUser(change) => self.admits_appearance(change.user, true),
             Change::Name(name) => {
                 expect((1..=NAME_BYTES_MAX).contains(&tail.len()), "a name within its limits")?;
-                expect(self.names.id(name.kind, tail).is_none(), "a name that is free")?;
+                expect(self.name_id(name.kind, tail).is_none(), "a name that is free")?;
                 expect(name.id > ALLOTTED && name.id > self.names.newest(name.kind), "an id that was not given")?;
                 expect(!name.appears || name.kind == names::PEOPLE, "only a user comes to exist by its name")?;
                 self.admits_appearance(UserId(name.id), name.appears)
             }
-            Change::FreeName(name) => expect(self.names.id(name.kind, tail) == Some(name.id), "a name that is taken"),
+            Change::FreeName(name) => expect(self.name_id(name.kind, tail) == Some(name.id), "a name that is taken"),
             Change::Forget(forget) => {
                 let tip = self.tip(forget.timeline).ok_or("a timeline that exists")?;
                 let session = self.slot(forget.timeline).and_then(|slot| self.session(forget.user, slot));
@@ -118,6 +117,7 @@ impl State {
             Change::Horizon(horizon) => {
                 expect(self.horizon < horizon.version && horizon.version <= self.version, "a horizon that rises")
             }
+            Change::Trim(trim) => self.admits_trim(trim),
         }
     }
 
@@ -166,7 +166,8 @@ impl State {
                     (pair.low(), opens.low_session, opens.low_appears),
                     (pair.high(), opens.high_session, opens.high_appears),
                 ];
-                for (user, session, appears) in ends {
+                // Where nothing opens both have their sessions since the message that opened them.
+                for (user, session, appears) in ends.into_iter().filter(|_| before.opens || opens != Opens::default()) {
                     let is_both = pair.low() == pair.high() && opens.low_session;
                     let has_session = row(user).is_some_and(Row::is_session);
                     expect(has_session != (session || is_both), "sessions for both ends")?;
@@ -176,7 +177,7 @@ impl State {
             }
             None => {
                 expect(
-                    opens == crate::change::Opens { sender_appears: opens.sender_appears, ..Default::default() },
+                    opens == Opens { sender_appears: opens.sender_appears, ..Opens::default() },
                     "no ends",
                 )?;
                 self.admits_appearance(sender, opens.sender_appears)
@@ -189,6 +190,22 @@ impl State {
         let highest = mark.read.max(mark.read_max).max(mark.delivered_max);
         expect(highest <= tip.last, "marks on messages that exist")?;
         expect(mark.read_ordinal <= mark.read.min(tip.ordinal), "an ordinal not above its seq")
+    }
+
+    fn admits_trim(&self, trim: &Trim) -> Judgement {
+        let tip = self.tip(trim.timeline).ok_or("a timeline that exists")?;
+        expect(!tip.dissolved, "a group that was not dissolved")?;
+        expect(tip.trimmed < trim.trim && trim.trim <= tip.last, "a trim that rises and is not above the end")?;
+        expect(trim.ordinal_before == tip.trimmed_ordinal, "the counting messages that were gone")?;
+        expect(tip.age_day <= trim.age_day, "a day that does not go back")?;
+        // Of the messages that a trim takes, and of those it leaves, no more can count than there are.
+        let taken = trim.trim_ordinal.checked_sub(tip.trimmed_ordinal);
+        let left = tip.ordinal.checked_sub(trim.trim_ordinal);
+        expect(
+            taken.is_some_and(|taken| taken <= trim.trim - tip.trimmed),
+            "no more counting messages than were taken",
+        )?;
+        expect(left.is_some_and(|left| left <= tip.last - trim.trim), "no more counting messages than are left")
     }
 
     /// The row as it is, or as the change opens it, and the tip of its timeline.

@@ -44,10 +44,10 @@ pub(crate) struct AmendedMessages {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Step {
-    seq: u64,
-    version: u64,
-    time: u64,
+pub(super) struct Step {
+    pub seq: u64,
+    pub version: u64,
+    pub time: u64,
 }
 
 impl AmendedMessages {
@@ -66,6 +66,23 @@ impl AmendedMessages {
         }
     }
 
+    /// How many messages were recalled or edited.
+    pub fn len(&self) -> usize {
+        self.by_seq.len()
+    }
+
+    /// Lets go of those at or below `trim`. What they did to the versions of sessions that ended there stays.
+    pub fn trim(&mut self, trim: u64) {
+        let kept = self.by_seq.split_off(&(trim + 1));
+        for (seq, amendment) in std::mem::replace(&mut self.by_seq, kept) {
+            self.order.remove(&(amendment.version, seq));
+        }
+        let trimmed = self.recalled.partition_point(|recalled| recalled.seq <= trim);
+        if trimmed > 0 {
+            Arc::make_mut(&mut self.recalled).drain(..trimmed);
+        }
+    }
+
     pub fn get(&self, seq: u64) -> Option<&Amendment> {
         self.by_seq.get(&seq)
     }
@@ -78,6 +95,20 @@ impl AmendedMessages {
     pub fn newest_up_to(&self, seq: u64) -> (u64, u64) {
         let steps = self.steps.partition_point(|step| step.seq <= seq);
         steps.checked_sub(1).map_or((0, 0), |index| (self.steps[index].version, self.steps[index].time))
+    }
+
+    /// What is left of the amendments of messages up to a seq in the versions of those who left.
+    pub(super) fn steps_up_to(&self, seq: u64) -> impl Iterator<Item = Step> + '_ {
+        self.steps.iter().take_while(move |step| step.seq <= seq).copied()
+    }
+
+    /// Takes in steps of messages below all that are here.
+    pub(super) fn add_steps(&mut self, mut steps: Vec<Step>) {
+        // Those above that are no newer say nothing.
+        let newest = steps.last().map_or(0, |step| step.version);
+        self.steps.retain(|step| step.version > newest);
+        steps.append(&mut self.steps);
+        self.steps = steps;
     }
 
     /// All in the order in which they were made, from above this pair of version and seq.
@@ -100,6 +131,25 @@ impl AmendedMessages {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trim_takes_the_messages_and_leaves_the_versions() {
+        let mut amended = AmendedMessages::default();
+        for (version, seq) in [(1, 5), (2, 3), (3, 8), (4, 4), (5, 9)] {
+            let edit = (seq == 9).then(|| Place::new(1, version));
+            amended.insert(seq, Amendment { version, time: version, by: UserId(1), edit }, Some(seq));
+        }
+        let versions = [0, 3, 4, 7, 8, 20].map(|seq| amended.newest_up_to(seq));
+        amended.trim(4);
+        assert_eq!([0, 3, 4, 7, 8, 20].map(|seq| amended.newest_up_to(seq)), versions);
+        let left: Vec<(u64, u64)> = amended.after(0, 0).map(|(seq, one)| (one.version, seq)).collect();
+        assert_eq!(left, [(1, 5), (3, 8), (5, 9)]);
+        assert_eq!(amended.recalled().iter().map(|one| one.seq).collect::<Vec<_>>(), [5, 8]);
+        assert!(amended.get(3).is_none() && amended.iter().count() == 3);
+        amended.trim(100);
+        assert!(amended.recalled().is_empty() && amended.iter().count() == 0);
+        assert_eq!(amended.newest_up_to(7), versions[3]);
+    }
 
     #[test]
     fn the_newest_up_to_a_seq_is_the_largest_version_there() {

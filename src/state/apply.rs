@@ -5,12 +5,13 @@
 
 use super::State;
 use super::amended::Amendment;
-use super::member::{self, Person, Row};
+use super::member::{self, Row};
 use super::roster::Seat;
-use super::timeline::{Head, Tip, kinds};
+use super::timeline::{Head, PART_SEQS, Part, Tip, kinds};
+use super::trims::CountingTrim;
 use crate::change::{
     Amend, Append, Change, Clear, Commit, Flags, Forget, Hide, Join, Leave, Mark, RowKey, SetFlags, SetGroup,
-    SetMember, SetMetadata, decode_hides, decode_mentions,
+    SetMember, SetMetadata, Trim, decode_hides, decode_mentions,
 };
 use crate::id::{GroupId, NameKind, Timeline, UserId};
 use crate::journal::Place;
@@ -30,34 +31,43 @@ impl State {
             Change::Leave(leave) => self.apply_leave(leave, commit),
             Change::Mark(mark) => self.apply_mark(mark, commit),
             Change::Clear(clear) => self.apply_clear(clear, commit),
-            Change::Flags(SetFlags { row, flags }) => self.row_set(row, commit, |row| row.flags = *flags),
+            Change::Flags(SetFlags { row, flags }) => {
+                self.row_set(row, commit, |row| row.flags = *flags);
+            }
             Change::Metadata(SetMetadata { row }) => self.apply_metadata(row, tail, commit),
             Change::Hide(Hide { row }) => self.apply_hide(row, tail, commit),
             Change::Member(member) => self.apply_member(member, tail, commit),
             Change::Amend(amend) => self.apply_amend(amend, place, commit),
             Change::GroupMetadata(change) => {
-                let head = self.news(change.group, commit);
+                let slot = self.news(change.group, commit);
+                self.touch_part(slot, Part::Metadata);
+                let head = self.head_mut(slot);
                 head.metadata = (!tail.is_empty()).then(|| tail.into());
             }
             Change::Dissolve(dissolve) => {
-                let head = self.news(dissolve.group, commit);
+                let slot = self.news(dissolve.group, commit);
+                let head = self.head_mut(slot);
                 head.tip.dissolved = true;
                 // Nothing of this can be seen any more.
-                (head.amended, head.alerts, head.metadata) = (None, None, None);
-                head.roster = Some(Box::default());
+                head.part_with_all();
             }
-            Change::AddUser(change) => self.person_mut(change.user).exists_since = commit.version,
+            Change::AddUser(change) => self.person_to_change(change.user).exists_since = commit.version,
             Change::Name(name) => {
+                self.touch_name(name.kind, name.id, tail);
                 self.names.insert(name.kind, name.id, tail);
                 if name.appears {
-                    self.person_mut(UserId(name.id)).exists_since = commit.version;
+                    self.person_to_change(UserId(name.id)).exists_since = commit.version;
                 }
             }
-            Change::FreeName(name) => self.names.remove(name.kind, name.id, tail),
+            Change::FreeName(name) => {
+                self.touch_name(name.kind, name.id, tail);
+                self.names.remove(name.kind, name.id, tail);
+            }
             Change::Forget(forget) => self.apply_forget(forget, commit),
             Change::RemoveUser(change) => {
-                self.person_mut(change.user).exists_since = 0;
-                if let Some(name) = self.names.name(NameKind::User, change.user.0).cloned() {
+                self.person_to_change(change.user).exists_since = 0;
+                if let Some(name) = self.name_of(NameKind::User, change.user.0).cloned() {
+                    self.touch_name(NameKind::User, change.user.0, &name);
                     self.names.remove(NameKind::User, change.user.0, &name);
                 }
             }
@@ -66,6 +76,7 @@ impl State {
                 self.dedup_window_max = self.dedup_window_max.max(settings.dedup_window_micros());
             }
             Change::Horizon(horizon) => self.horizon = horizon.version,
+            Change::Trim(trim) => self.apply_trim(trim, commit),
         }
         self.version = commit.version;
         self.time = commit.time;
@@ -75,18 +86,22 @@ impl State {
     fn apply_append(&mut self, append: &Append, tail: &[u8], place: Place, commit: Commit) {
         let Commit { version, time } = commit;
         let Append { timeline, sender, seq, ordinal, opens, .. } = *append;
-        let slot = self.slot_or_insert(timeline, GroupSettings::default(), version);
-        let head = &mut self.heads[slot as usize];
+        let slot = self.head_to_change(timeline, GroupSettings::default(), version);
+        self.cells.get_mut(slot).newest = version;
+        let head = self.head_mut(slot);
         let timestamp = append.timestamp;
         head.tip = Tip { last: seq, last_timestamp: timestamp, ordinal, version, time, opens: false, ..head.tip };
-        head.newest = version;
         head.places.push(place);
         if let Timeline::Broadcast(_) = timeline {
             head.sent.push((version, ordinal));
+            head.parts.push(Part::Sent((seq - 1) / PART_SEQS));
         }
         if append.alerts != 0 {
             let alerts = Arc::make_mut(head.alerts.get_or_insert_default());
-            kinds(append.alerts).for_each(|kind| alerts.0[kind].push(seq));
+            for kind in kinds(append.alerts) {
+                alerts.0[kind].push(seq);
+                head.parts.push(Part::Alerts(kind as u8, seq / PART_SEQS));
+            }
         }
         let moves_marks = append.counts && append.sender_present;
         if moves_marks && let Some(side) = head.side_mut(sender) {
@@ -98,61 +113,79 @@ impl State {
                 (pair.high(), opens.high_session, opens.high_appears),
             ] {
                 if appears {
-                    self.person_mut(user).exists_since = version;
+                    self.person_to_change(user).exists_since = version;
                 }
                 if session {
-                    let row = self.row_or_insert(user, slot);
+                    let row = self.row_to_change(user, slot);
                     *row = row.opened(seq - 1, version, time);
                 }
             }
         }
         if opens.sender_appears {
-            self.person_mut(sender).exists_since = version;
+            self.person_to_change(sender).exists_since = version;
         }
         if !sender.is_none() {
-            let row = self.row_or_insert(sender, slot);
+            let row = self.row_to_change(sender, slot);
             row.send(seq, ordinal, moves_marks, version, time);
             if moves_marks {
-                let seat = row.seat;
-                if let Some(roster) = &mut self.heads[slot as usize].roster
-                    && let Some(seat) = roster.seat_mut(seat, sender)
-                {
-                    (seat.read_max, seat.delivered_max) = (seq, seq);
-                }
+                let marks = (row.seat, seq, seq);
+                self.set_seat(slot, sender, marks);
             }
         }
         if append.mention_bytes > 0 {
             let mentions = tail.get(..append.mention_bytes.into()).and_then(decode_mentions).unwrap_or_default();
             for mentioned in mentions.iter().filter(|mentioned| mentioned.has_row) {
-                self.row_or_insert(mentioned.user, slot);
-                self.person_mut(mentioned.user).notes_mut(slot).1.mentions.push(seq);
+                self.row_to_change(mentioned.user, slot);
+                self.person_or_insert(mentioned.user).notes_mut(slot).1.mentions.push(seq);
             }
         }
+        self.note_client_id(append, place, time);
+    }
+
+    /// Notes that a client id is taken.
+    fn note_client_id(&mut self, append: &Append, place: Place, time: u64) {
         let window = self.settings().dedup_window_micros();
         if !append.client_id.is_none() && window > 0 {
-            let hash = self.dedup.hash(timeline, sender, append.client_id);
-            self.dedup.insert(hash, slot, seq, time, self.dedup_window_max);
+            let hash = self.dedup.hash(append.timeline, append.sender, append.client_id);
+            self.dedup.insert(hash, append.seq, place.file_id(), time, self.dedup_window_max);
         }
     }
 
+    /// Notes of a change that the rows on disk know already what no index knows: where its message lies.
+    pub fn apply_place(&mut self, change: &Change, place: Place, commit: Commit) {
+        if let Change::Append(append) = change {
+            if let Some(slot) = self.slot(append.timeline) {
+                let head = self.head_mut(slot);
+                if append.seq == head.indexed + head.places.len() as u64 + 1 {
+                    head.places.push(place);
+                }
+                // It has to be written down again with the journal's index.
+                self.touch_head(slot);
+            }
+            self.note_client_id(append, place, commit.time);
+        }
+        self.commit_times.push(commit.time);
+    }
+
     fn apply_group(&mut self, group: &SetGroup, commit: Commit) {
-        let slot = self.slot_or_insert(Timeline::Group(group.group), group.settings, commit.version);
-        self.heads[slot as usize].tip.settings = group.settings;
+        let slot = self.head_to_change(Timeline::Group(group.group), group.settings, commit.version);
+        let tip = &mut self.head_mut(slot).tip;
+        (tip.settings, tip.settings_by) = (group.settings, commit.version);
     }
 
     fn apply_join(&mut self, join: &Join, commit: Commit) {
         let Commit { version, time } = commit;
-        let slot = self.slot_or_insert(Timeline::Group(join.group), GroupSettings::default(), version);
+        let slot = self.head_to_change(Timeline::Group(join.group), GroupSettings::default(), version);
         if join.appears {
-            self.person_mut(join.user).exists_since = version;
+            self.person_to_change(join.user).exists_since = version;
         }
-        let row = self.row_or_insert(join.user, slot);
+        let row = self.row_to_change(join.user, slot);
         // What was once read stays read for receipts, and own messages stay own.
         let (last, floor) = ((join.joined_at, join.joined_ordinal), (join.floor, join.floor_ordinal));
         *row = row.joined(last, floor, version, time);
         let Row { read_max, delivered_max, has_notes, .. } = *row;
         if has_notes {
-            let (_, notes) = self.person_mut(join.user).notes_mut(slot);
+            let (_, notes) = self.person_or_insert(join.user).notes_mut(slot);
             notes.data = None;
             notes.forget_mentions(join.floor);
         }
@@ -160,18 +193,18 @@ impl State {
     }
 
     fn apply_leave(&mut self, leave: &Leave, commit: Commit) {
-        let slot = self.slot_or_insert(Timeline::Group(leave.group), GroupSettings::default(), commit.version);
-        let row = self.row_or_insert(leave.user, slot);
+        let slot = self.head_to_change(Timeline::Group(leave.group), GroupSettings::default(), commit.version);
+        let row = self.row_to_change(leave.user, slot);
         let last = (leave.ceiling, leave.ceiling_ordinal);
         *row = row.left(last, leave.ceiling_timestamp, commit.version, commit.time);
         if row.has_notes {
-            self.person_mut(leave.user).notes_mut(slot).1.data = None;
+            self.person_or_insert(leave.user).notes_mut(slot).1.data = None;
         }
         self.leave_seat(slot, leave.user);
     }
 
     fn apply_mark(&mut self, mark: &Mark, commit: Commit) {
-        self.row_set(&mark.row, commit, |row| {
+        let slot = self.row_set(&mark.row, commit, |row| {
             row.read = mark.read;
             row.read_ordinal = mark.read_ordinal;
             row.read_max = mark.read_max;
@@ -181,25 +214,24 @@ impl State {
         if !mark.receipts {
             return;
         }
-        let Some(slot) = self.slot(mark.row.timeline) else { return };
-        let head = &mut self.heads[slot as usize];
-        if let Some(side) = head.side_mut(mark.row.user) {
-            side.read_max = mark.read_max;
-            side.delivered_max = mark.delivered_max;
-            side.version = commit.version;
-            side.time = commit.time;
-            head.newest = commit.version;
-        } else if let Some(row) = self.row(mark.row.user, slot).copied()
-            && let Some(roster) = &mut self.heads[slot as usize].roster
-            && let Some(seat) = roster.seat_mut(row.seat, mark.row.user)
-        {
-            seat.read_max = mark.read_max;
-            seat.delivered_max = mark.delivered_max;
+        let user = mark.row.user;
+        if let Timeline::Direct(_) = mark.row.timeline {
+            self.touch_head(slot);
+            self.cells.get_mut(slot).newest = commit.version;
+            if let Some(side) = self.head_mut(slot).side_mut(user) {
+                side.read_max = mark.read_max;
+                side.delivered_max = mark.delivered_max;
+                side.version = commit.version;
+                side.time = commit.time;
+            }
+        } else {
+            let guess = self.row(user, slot).map_or(0, |row| row.seat);
+            self.set_seat(slot, user, (guess, mark.read_max, mark.delivered_max));
         }
     }
 
     fn apply_clear(&mut self, clear: &Clear, commit: Commit) {
-        self.row_set(&clear.row, commit, |row| {
+        let slot = self.row_set(&clear.row, commit, |row| {
             row.floor = clear.floor;
             row.floor_ordinal = clear.floor_ordinal;
             row.cleared = clear.floor;
@@ -210,7 +242,9 @@ impl State {
                 row.has_metadata = false;
             }
         });
-        if let Some(notes) = self.notes_if_any(clear.row.user, clear.row.timeline) {
+        let user = clear.row.user;
+        if self.row(user, slot).is_some_and(|row| row.has_notes) {
+            let notes = self.person_or_insert(user).notes_mut(slot).1;
             notes.forget_mentions(clear.floor);
             if clear.removes {
                 notes.metadata = None;
@@ -219,33 +253,29 @@ impl State {
     }
 
     fn apply_metadata(&mut self, key: &RowKey, metadata: &[u8], commit: Commit) {
-        self.row_set(key, commit, |row| row.has_metadata = !metadata.is_empty());
-        if let Some(slot) = self.slot(key.timeline) {
-            let (_, notes) = self.person_mut(key.user).notes_mut(slot);
-            notes.metadata = (!metadata.is_empty()).then(|| metadata.into());
-        }
+        let slot = self.row_set(key, commit, |row| row.has_metadata = !metadata.is_empty());
+        let (_, notes) = self.person_or_insert(key.user).notes_mut(slot);
+        notes.metadata = (!metadata.is_empty()).then(|| metadata.into());
     }
 
     fn apply_hide(&mut self, key: &RowKey, tail: &[u8], commit: Commit) {
         let Commit { version, time } = commit;
-        self.row_set(key, commit, |_| ());
-        if let Some(slot) = self.slot(key.timeline) {
-            let (_, notes) = self.person_mut(key.user).notes_mut(slot);
-            for hidden in decode_hides(tail).unwrap_or_default() {
-                let crate::change::Hidden { seq, ordinal, counts, alerts } = hidden;
-                notes.hidden.entry(seq).or_insert(member::Hide { version, time, ordinal, counts, alerts });
-            }
+        let slot = self.row_set(key, commit, |_| ());
+        let (_, notes) = self.person_or_insert(key.user).notes_mut(slot);
+        for hidden in decode_hides(tail).unwrap_or_default() {
+            let crate::change::Hidden { seq, ordinal, counts, alerts } = hidden;
+            notes.hidden.entry(seq).or_insert(member::Hide { version, time, ordinal, counts, alerts });
         }
     }
 
     fn apply_member(&mut self, member: &SetMember, tail: &[u8], commit: Commit) {
         let key = RowKey { timeline: Timeline::Group(member.group), user: member.user, opening: None, appears: false };
-        self.row_set(&key, commit, |row| {
+        let slot = self.row_set(&key, commit, |row| {
             row.role = member.role.unwrap_or(row.role);
             row.silenced_until = member.silenced_until.unwrap_or(row.silenced_until);
         });
-        if let Some(slot) = self.slot(key.timeline).filter(|_| member.data) {
-            let (_, notes) = self.person_mut(member.user).notes_mut(slot);
+        if member.data {
+            let (_, notes) = self.person_or_insert(member.user).notes_mut(slot);
             notes.data = (!tail.is_empty()).then(|| tail.into());
         }
     }
@@ -253,45 +283,76 @@ impl State {
     fn apply_amend(&mut self, amend: &Amend, place: Place, commit: Commit) {
         let Some(slot) = self.slot(amend.timeline) else { return };
         let Commit { version, time } = commit;
-        let head = &mut self.heads[slot as usize];
-        head.newest = version;
+        self.touch_head(slot);
+        self.cells.get_mut(slot).newest = version;
+        let head = self.head_mut(slot);
         head.tip.news_version = version;
         head.tip.news_time = time;
         let edit = (!amend.recalls).then_some(place);
         let amendment = Amendment { version, time, by: amend.by, edit };
         let counting = amend.counts.then_some(amend.ordinal);
         head.amended.get_or_insert_default().insert(amend.seq, amendment, counting);
+        head.parts.push(Part::Amended(amend.seq));
         if let Some(alerts) = head.alerts.as_mut().filter(|_| amend.recalls && amend.alerts != 0) {
             let alerts = Arc::make_mut(alerts);
             for kind in kinds(amend.alerts) {
                 if let Ok(index) = alerts.0[kind].binary_search(&amend.seq) {
                     alerts.0[kind].remove(index);
+                    head.parts.push(Part::Alerts(kind as u8, amend.seq / PART_SEQS));
                 }
             }
         }
     }
 
+    fn apply_trim(&mut self, trim: &Trim, commit: Commit) {
+        let Some(slot) = self.slot(trim.timeline) else { return };
+        let Commit { version, time } = commit;
+        self.touch_head(slot);
+        if trim.counts() {
+            self.cells.get_mut(slot).newest = version;
+        }
+        let horizon = self.horizon;
+        let head = self.head_mut(slot);
+        head.tip.trimmed = trim.trim;
+        head.tip.trimmed_ordinal = trim.trim_ordinal;
+        head.tip.trimmed_by = version;
+        head.tip.age_day = trim.age_day;
+        if trim.counts() {
+            head.tip.news_version = version;
+            head.tip.news_time = time;
+            let counting = CountingTrim { ordinal_before: trim.ordinal_before, version, time };
+            head.trims.get_or_insert_default().push(counting, horizon);
+        }
+        head.trim_parts(trim.trim);
+    }
+
     fn apply_forget(&mut self, forget: &Forget, commit: Commit) {
         let Some(slot) = self.slot(forget.timeline) else { return };
-        let row = self.row_or_insert(forget.user, slot);
+        let row = self.row_to_change(forget.user, slot);
         *row = row.forgotten((forget.floor, forget.floor_ordinal), commit.version, commit.time);
-        self.person_mut(forget.user).drop_notes(slot);
-        self.heads[slot as usize].tip.opens = true;
+        self.person_or_insert(forget.user).drop_notes(slot);
+        self.touch_head(slot);
+        self.head_mut(slot).tip.opens = true;
         self.leave_seat(slot, forget.user);
     }
 
-    /// Sets a row's own values, opening the session first if the change does.
-    fn row_set(&mut self, key: &RowKey, commit: Commit, set: impl FnOnce(&mut Row)) {
+    /// Sets a row's own values, opening the session first if the change does. Tells the timeline's slot.
+    fn row_set(&mut self, key: &RowKey, commit: Commit, set: impl FnOnce(&mut Row)) -> u32 {
         let Commit { version, time } = commit;
-        let slot = self.slot_or_insert(key.timeline, GroupSettings::default(), version);
+        let slot = match self.slot(key.timeline) {
+            Some(slot) => slot,
+            None => self.head_to_change(key.timeline, GroupSettings::default(), version),
+        };
         if key.appears {
-            self.person_mut(key.user).exists_since = version;
+            self.person_to_change(key.user).exists_since = version;
         }
-        let row = self.row_or_insert(key.user, slot);
+        let row = self.row_to_change(key.user, slot);
         if let Some(opening) = key.opening {
             let (floor, floor_ordinal) = (opening.floor, opening.floor_ordinal);
             *row = match key.timeline {
-                Timeline::Broadcast(_) => Row::of_broadcast(slot, floor, floor_ordinal),
+                Timeline::Broadcast(_) => {
+                    Row { unsealed: row.unsealed, ..Row::of_broadcast(slot, floor, floor_ordinal) }
+                }
                 _ => Row { floor, floor_ordinal, ..row.opened(floor, version, time) },
             };
         }
@@ -301,64 +362,53 @@ impl State {
         if let (Some(opening), Timeline::Broadcast(_)) = (key.opening, key.timeline) {
             self.take_seat(slot, Seat { user: key.user, joined_at: opening.floor, read_max: 0, delivered_max: 0 });
         }
-    }
-
-    /// Gives a user a seat in the roster, which its row remembers.
-    fn take_seat(&mut self, slot: u32, seat: Seat) {
-        let index = self.heads[slot as usize].roster.get_or_insert_default().insert(seat);
-        self.row_or_insert(seat.user, slot).seat = index;
-    }
-
-    /// Takes a user's seat away; who moves there remembers it.
-    fn leave_seat(&mut self, slot: u32, user: UserId) {
-        let moved = self.heads[slot as usize].roster.as_mut().and_then(|roster| roster.remove(user));
-        if let Some((user, index)) = moved {
-            self.row_or_insert(user, slot).seat = index;
-        }
-    }
-
-    /// The head of a group about which there is news for all who are in it.
-    fn news(&mut self, group: GroupId, commit: Commit) -> &mut Head {
-        let slot = self.slot_or_insert(Timeline::Group(group), GroupSettings::default(), commit.version);
-        let head = &mut self.heads[slot as usize];
-        head.newest = commit.version;
-        head.tip.news_version = commit.version;
-        head.tip.news_time = commit.time;
-        head
-    }
-
-    fn slot_or_insert(&mut self, timeline: Timeline, settings: GroupSettings, version: u64) -> u32 {
-        if let Some(slot) = self.slots.get(&timeline) {
-            return *slot;
-        }
-        let slot = self.heads.len() as u32;
-        self.slots.insert(timeline, slot);
-        self.heads.push(Head::new(timeline, Tip::new(settings, version)));
-        if let Some(source) = timeline.source() {
-            let is_broadcast = matches!(timeline, Timeline::Broadcast(_));
-            self.sources.insert(source, is_broadcast);
-            if is_broadcast {
-                self.broadcasts.push(slot);
-            }
-        }
         slot
     }
 
-    fn person_mut(&mut self, user: UserId) -> &mut Person {
-        let index = *self.users.entry(user).or_insert_with(|| {
-            self.people.push(Person::default());
-            (self.people.len() - 1) as u32
-        });
-        &mut self.people[index as usize]
+    /// Gives a user a seat in the roster.
+    fn take_seat(&mut self, slot: u32, seat: Seat) {
+        self.touch_head(slot);
+        self.touch_part(slot, Part::Seat(seat.user));
+        let index = self.head_mut(slot).roster.get_or_insert_default().insert(seat);
+        self.row_to_change(seat.user, slot).seat = index;
     }
 
-    fn row_or_insert(&mut self, user: UserId, slot: u32) -> &mut Row {
-        self.person_mut(user).row_or_insert(slot, || Row::outside(slot))
+    /// Sets the marks of a member's seat, if it has one; `guess` is where that was once.
+    fn set_seat(&mut self, slot: u32, user: UserId, (guess, read_max, delivered_max): (u32, u64, u64)) {
+        if self.head_mut(slot).roster.as_mut().is_none_or(|roster| roster.seat_mut(guess, user).is_none()) {
+            return;
+        }
+        self.touch_head(slot);
+        self.touch_part(slot, Part::Seat(user));
+        let roster = self.head_mut(slot).roster.as_mut();
+        let Some((index, seat)) = roster.and_then(|roster| roster.seat_mut(guess, user)) else { return };
+        (seat.read_max, seat.delivered_max) = (read_max, delivered_max);
+        if index != guess {
+            self.row_to_change(user, slot).seat = index;
+        }
     }
 
-    fn notes_if_any(&mut self, user: UserId, timeline: Timeline) -> Option<&mut member::Notes> {
-        let slot = self.slot(timeline)?;
-        let has_notes = self.row(user, slot).is_some_and(|row| row.has_notes);
-        has_notes.then(|| self.person_mut(user).notes_mut(slot).1)
+    /// Takes a user's seat away.
+    fn leave_seat(&mut self, slot: u32, user: UserId) {
+        self.touch_head(slot);
+        self.touch_part(slot, Part::Seat(user));
+        if let Some(roster) = &mut self.head_mut(slot).roster {
+            roster.remove(user);
+        }
+    }
+
+    /// The slot of a group about which there is news for all who are in it.
+    fn news(&mut self, group: GroupId, commit: Commit) -> u32 {
+        let slot = self.head_to_change(Timeline::Group(group), GroupSettings::default(), commit.version);
+        self.cells.get_mut(slot).newest = commit.version;
+        let head = self.head_mut(slot);
+        head.tip.news_version = commit.version;
+        head.tip.news_time = commit.time;
+        slot
+    }
+
+    /// A head that is in memory: whoever sequenced the change saw to that.
+    fn head_mut(&mut self, slot: u32) -> &mut Head {
+        self.cells.head_mut(slot).expect("what a change touches is in memory")
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Dedup {
 struct Entry {
     hash: u64,
     seq: u64,
-    slot: u32,
+    /// The journal that the message lies in.
+    file_id: u32,
     /// Commit time, in whole seconds.
     seconds: u32,
 }
@@ -39,7 +40,7 @@ impl Dedup {
 
     /// Notes a message. `time` is its commit time, the newest there is; `window` the longest for which an
     /// id was ever taken.
-    pub fn insert(&mut self, hash: u64, slot: u32, seq: u64, time: u64, window: u64) {
+    pub fn insert(&mut self, hash: u64, seq: u64, file_id: u64, time: u64, window: u64) {
         let shard = &mut self.shards[shard_of(hash)];
         if shard.len() == shard.capacity() {
             // Before growing, forget what is outside the window; seconds are rounded to its favour.
@@ -47,21 +48,31 @@ impl Dedup {
             shard.retain(|entry| u64::from(entry.seconds) >= oldest);
         }
         let seconds = u32::try_from(time / MICROS_PER_SECOND).unwrap_or(u32::MAX);
-        shard.insert_unique(hash, Entry { hash, seq, slot, seconds }, |entry| entry.hash);
+        shard.insert_unique(hash, Entry { hash, seq, file_id: file_id as u32, seconds }, |entry| entry.hash);
     }
 
-    /// Whether a message of any timeline may have the id.
-    pub fn may_have(&self, hash: u64) -> bool {
-        self.shards[shard_of(hash)].find(hash, |entry| entry.hash == hash).is_some()
-    }
-
-    /// The messages of the timeline at `slot` that may have the id, newest first.
-    pub fn candidates(&self, hash: u64, slot: u32) -> Vec<u64> {
+    /// The messages that may have the id, newest first. Another timeline's may be among them.
+    pub fn candidates(&self, hash: u64) -> Vec<u64> {
         let shard = &self.shards[shard_of(hash)];
-        let found = shard.iter_hash(hash).filter(|entry| entry.hash == hash && entry.slot == slot);
+        let found = shard.iter_hash(hash).filter(|entry| entry.hash == hash);
         let mut seqs: Vec<u64> = found.map(|entry| entry.seq).collect();
         seqs.sort_unstable_by(|one, other| other.cmp(one));
         seqs
+    }
+
+    /// Forgets the messages that lie in this journal or an older one: rows on disk know them now.
+    pub fn forget_up_to(&mut self, file_id: u64) {
+        for shard in &mut self.shards {
+            shard.retain(|entry| u64::from(entry.file_id) > file_id);
+            if shard.len() * 4 < shard.capacity() {
+                shard.shrink_to(shard.len() * 2, |entry| entry.hash);
+            }
+        }
+    }
+
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.capacity() * (size_of::<Entry>() + 1)).sum()
     }
 }
 
@@ -79,17 +90,18 @@ mod tests {
     fn forgets_only_what_is_outside_the_window() {
         let mut dedup = Dedup::new();
         let day = DEDUP_WINDOW_MICROS / 7;
-        let timeline = Timeline::direct(UserId(1), UserId(2));
-        let hash = |dedup: &Dedup, id: u64| dedup.hash(timeline, UserId(1), ClientId(id.into()));
+        // Spread as a hash is.
+        let hash = |id: u64| id.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         for id in 1..=40_000u64 {
-            let key = hash(&dedup, id);
-            dedup.insert(key, 3, id, id * day / 1_000, DEDUP_WINDOW_MICROS);
+            dedup.insert(hash(id), id, id / 1_000, id * day / 1_000, DEDUP_WINDOW_MICROS);
         }
         for id in 33_001..=40_000 {
-            assert_eq!(dedup.candidates(hash(&dedup, id), 3), [id]);
+            assert_eq!(dedup.candidates(hash(id)), [id]);
         }
         let kept: usize = dedup.shards.iter().map(|shard| shard.len()).sum();
         assert!(kept < 20_000, "{kept} are kept of 7,000 in the window");
-        assert!(dedup.candidates(hash(&dedup, 40_000), 4).is_empty());
+        dedup.forget_up_to(39);
+        assert!(dedup.candidates(hash(39_999)).is_empty());
+        assert_eq!(dedup.candidates(hash(40_000)), [40_000]);
     }
 }

@@ -2,11 +2,13 @@
 //! Owns: `Row`, `Notes`, `Person`. May touch: `timeline` (a head's tip), `change`.
 //! Never: looks at a message or at another user.
 
-use super::timeline::Tip;
+use super::timeline::{Tip, Unsealed};
 use crate::change::Flags;
+use crate::id::UserId;
 use ahash::RandomState;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Whether a user has the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +33,10 @@ pub(crate) struct Row {
     /// Where the head of its timeline stands in the state; a row of a change that is not applied yet
     /// has none.
     pub slot: u32,
-    /// Where its seat stands in the roster, if the timeline has one.
+    /// Where its seat stood in the roster when it was last looked for, if the timeline has one.
     pub seat: u32,
+    /// What of it the disk does not have yet.
+    pub unsealed: Unsealed,
     pub presence: Presence,
     pub flags: Flags,
     /// There is something in the user's notes about it.
@@ -72,6 +76,7 @@ impl Row {
         Row {
             slot,
             seat: 0,
+            unsealed: Unsealed::default(),
             presence: Presence::Outside,
             flags: Flags::default(),
             removed_at: None,
@@ -170,6 +175,7 @@ impl Row {
             delivered_max: self.delivered_max,
             own_last: self.own_last,
             silenced_until: self.silenced_until,
+            unsealed: self.unsealed,
             ..Row::outside(self.slot)
         }
     }
@@ -186,6 +192,11 @@ impl Row {
             joined_at: floor,
             ..Row::outside(slot)
         }
+    }
+
+    /// Whether it says nothing: it stands for the knowledge that there is none.
+    pub fn is_blank(&self) -> bool {
+        self.presence == Presence::Outside && self.version == 0 && self.own_last == 0
     }
 
     /// Whether the user has the session, or had it until it was removed or left.
@@ -213,14 +224,19 @@ impl Row {
         self.floor.max(tip.trim())
     }
 
-    /// The read mark as it is reported: the floor is as good as read.
-    pub fn mark(&self) -> u64 {
-        self.read.max(self.floor)
+    /// How many messages count at or below [`Row::floor`].
+    pub fn floor_ordinal(&self, tip: &Tip) -> u64 {
+        if self.floor > tip.trim() { self.floor_ordinal } else { tip.trim_ordinal() }
+    }
+
+    /// The read mark as it is reported: what the floor or a trim took is as good as read.
+    pub fn mark(&self, tip: &Tip) -> u64 {
+        self.read.max(self.floor(tip))
     }
 
     /// The ordinal at [`Row::mark`].
-    pub fn mark_ordinal(&self) -> u64 {
-        if self.read >= self.floor { self.read_ordinal } else { self.floor_ordinal }
+    pub fn mark_ordinal(&self, tip: &Tip) -> u64 {
+        if self.read > self.floor(tip) { self.read_ordinal } else { self.floor_ordinal(tip) }
     }
 
     /// The newest seq the session shows, of a timeline that ends at `last`.
@@ -253,6 +269,12 @@ pub(crate) struct Notes {
 }
 
 impl Notes {
+    /// About how many bytes they take in memory.
+    fn bytes(&self) -> usize {
+        let blobs = [&self.metadata, &self.data].into_iter().flatten().map(|blob| blob.len()).sum::<usize>();
+        size_of::<Notes>() + self.mentions.capacity() * 8 + self.hidden.len() * 80 + blobs
+    }
+
     /// Mentions at or below the floor are passed for good.
     pub fn forget_mentions(&mut self, floor: u64) {
         self.mentions.drain(..self.mentions.partition_point(|seq| *seq <= floor));
@@ -274,11 +296,22 @@ pub(crate) struct Hide {
 /// others by hash.
 const SLOTS_LINEAR: usize = 14;
 
-/// A user with its rows.
-#[derive(Clone, Debug, Default)]
+/// A user with its rows, or with those of them that are in memory.
+#[derive(Debug, Default)]
 pub(crate) struct Person {
+    pub user: UserId,
     /// The version at which the user came to exist; 0 for one who does not, or not any more.
     pub exists_since: u64,
+    /// That is known.
+    pub is_known: bool,
+    /// No row of it lies only on disk.
+    pub is_complete: bool,
+    /// What of `exists_since` the disk does not have yet.
+    pub unsealed: Unsealed,
+    /// The newest change of it that was sequenced: until that is published, it stays.
+    pub pinned: AtomicU64,
+    /// Looked at since the last sweep.
+    pub used: AtomicBool,
     pub rows: Vec<Row>,
     /// The slots of the first rows, apart from them: a row is two cache lines.
     first_slots: [u32; SLOTS_LINEAR],
@@ -287,25 +320,71 @@ pub(crate) struct Person {
     notes: HashMap<u32, Box<Notes>, RandomState>,
 }
 
+impl Clone for Person {
+    fn clone(&self) -> Person {
+        Person {
+            pinned: AtomicU64::new(self.pinned.load(Ordering::Relaxed)),
+            used: AtomicBool::new(true),
+            rows: self.rows.clone(),
+            further: self.further.clone(),
+            notes: self.notes.clone(),
+            ..*self
+        }
+    }
+}
+
 impl Person {
+    /// Of whom nothing is known.
+    pub fn unknown(user: UserId) -> Person {
+        Person { user, ..Person::default() }
+    }
+
+    /// Who is on no disk: all there will be of it is in memory.
+    pub fn new(user: UserId) -> Person {
+        Person { user, is_known: true, is_complete: true, ..Person::default() }
+    }
+
     pub fn row(&self, slot: u32) -> Option<&Row> {
         Some(&self.rows[self.index(slot)?])
     }
 
-    /// The row for `slot`, made as `make` says if it is absent.
-    pub fn row_or_insert(&mut self, slot: u32, make: impl FnOnce() -> Row) -> &mut Row {
-        let index = self.index(slot).unwrap_or_else(|| {
-            let index = self.rows.len();
-            match self.first_slots.get_mut(index) {
-                Some(first) => *first = slot,
-                None => {
-                    self.further.insert(slot, index as u32);
-                }
+    pub fn row_mut(&mut self, slot: u32) -> Option<&mut Row> {
+        let index = self.index(slot)?;
+        Some(&mut self.rows[index])
+    }
+
+    /// Adds a row; its slot has none yet.
+    pub fn insert(&mut self, row: Row, notes: Option<Box<Notes>>) {
+        let index = self.rows.len();
+        match self.first_slots.get_mut(index) {
+            Some(first) => *first = row.slot,
+            None => {
+                self.further.insert(row.slot, index as u32);
             }
-            self.rows.push(make());
-            index
-        });
-        &mut self.rows[index]
+        }
+        if let Some(notes) = notes {
+            self.notes.insert(row.slot, notes);
+        }
+        self.rows.push(row);
+    }
+
+    /// Keeps only some rows, and names the slots of the others. The user is complete no more.
+    pub fn retain(&mut self, mut keeps: impl FnMut(&Row) -> bool) -> Vec<u32> {
+        let rows = std::mem::take(&mut self.rows);
+        let mut notes = std::mem::take(&mut self.notes);
+        self.further = HashMap::default();
+        let mut gone = Vec::new();
+        for row in rows {
+            if keeps(&row) {
+                let notes = notes.remove(&row.slot);
+                self.insert(row, notes);
+            } else {
+                gone.push(row.slot);
+            }
+        }
+        self.rows.shrink_to_fit();
+        self.is_complete &= gone.is_empty();
+        gone
     }
 
     /// What the user has in the session at `slot` that few have.
@@ -326,6 +405,12 @@ impl Person {
         self.notes.remove(&slot);
     }
 
+    /// About how many bytes it takes in memory.
+    pub fn bytes(&self) -> usize {
+        let notes: usize = self.notes.values().map(|notes| notes.bytes()).sum();
+        size_of::<Person>() + self.rows.capacity() * size_of::<Row>() + self.further.capacity() * 10 + notes
+    }
+
     fn index(&self, slot: u32) -> Option<usize> {
         let first = &self.first_slots[..self.rows.len().min(SLOTS_LINEAR)];
         first.iter().position(|first| *first == slot).or_else(|| self.further.get(&slot).map(|index| *index as usize))
@@ -341,11 +426,19 @@ mod tests {
         let mut person = Person::default();
         for slot in 0..3 * SLOTS_LINEAR as u32 {
             assert!(person.row(slot * 7).is_none());
-            person.row_or_insert(slot * 7, || Row::outside(slot * 7)).read = slot.into();
+            person.insert(Row { read: slot.into(), ..Row::outside(slot * 7) }, None);
             for earlier in 0..=slot {
                 assert_eq!(person.row(earlier * 7).unwrap().read, u64::from(earlier));
             }
         }
         assert_eq!(person.rows.len(), 3 * SLOTS_LINEAR);
+        person.notes_mut(0).1.mentions.push(5);
+        person.notes_mut(7).1.mentions.push(6);
+        let gone = person.retain(|row| row.slot % 2 == 0);
+        assert_eq!(gone.len(), person.rows.len());
+        assert!(gone.iter().all(|slot| person.row(*slot).is_none()));
+        let kept = *person.row(0).unwrap();
+        assert_eq!(person.notes(&kept).unwrap().mentions, [5]);
+        assert!(person.rows.iter().all(|row| person.row(row.slot).unwrap().read == u64::from(row.slot / 7)));
     }
 }

@@ -3,11 +3,17 @@
 //! and files).
 //! Never: does I/O or reads a clock; it is a pure function of the changes.
 
+mod needs;
+
 mod amended;
+
+mod trims;
 
 mod roster;
 
 mod timeline;
+
+mod cells;
 
 mod member;
 
@@ -16,6 +22,10 @@ mod names;
 mod dedup;
 
 mod commit_times;
+
+pub(crate) mod stored;
+
+mod resident;
 
 mod apply;
 
@@ -27,27 +37,35 @@ mod sequence;
 
 pub(crate) use amended::{Amendment, Recalled};
 pub(crate) use member::{Hide, Notes, Presence, Row};
+pub(crate) use commit_times::CommitTimes;
+pub(crate) use needs::{Need, take_misses};
 pub(crate) use overlay::Taken;
+pub(crate) use resident::Loaded;
 pub(crate) use roster::Seat;
 pub(crate) use sequence::{
     AmendFound, AmendPlan, Answer, ClearPlan, Decided, FlagsPlan, HidePlan, Known, MarkPlan, PreparedAppend, Sequenced,
-    Sequencer, Stale, UnreadPlan, change_bytes_max, is_within_window, join_bytes_max,
+    Sequencer, Stale, TrimPlan, UnreadPlan, change_bytes_max, is_within_window, join_bytes_max,
 };
 pub use sequence::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
-pub(crate) use timeline::{Alerts, Head, Tip, kinds};
+pub(crate) use timeline::{Alerts, Head, Tip, Whereabouts, kinds};
 
-use crate::id::{ClientId, Peer, Source, Timeline, UserId};
+use crate::id::{ClientId, NameKind, Peer, Source, Timeline, UserId};
 use crate::journal::FileTable;
 use crate::settings::Settings;
+use crate::unit::Segments;
 use ahash::RandomState;
-use commit_times::CommitTimes;
+use cells::{Cells, Standing};
 use dedup::Dedup;
 use member::Person;
 use names::Names;
+use needs::missed;
+use resident::Pending;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-/// Everything that is published.
+/// Everything that is published, as far as it is in memory. What is asked for and is on disk only is noted
+/// as a miss (see `needs`), and the answer means nothing then.
 #[derive(Clone, Debug)]
 pub(crate) struct State {
     /// The newest version, and its commit time.
@@ -56,34 +74,43 @@ pub(crate) struct State {
     /// What was removed up to this version may be forgotten.
     pub horizon: u64,
     pub files: Arc<FileTable>,
-    slots: HashMap<Timeline, u32, RandomState>,
-    heads: Vec<Head>,
+    /// What sealing made.
+    pub segments: Arc<Segments>,
+    cells: Cells,
     users: HashMap<UserId, u32, RandomState>,
     people: Vec<Person>,
+    /// Places in `people` that are nobody's.
+    free_people: Vec<u32>,
     dedup: Dedup,
     commit_times: CommitTimes,
     names: Names,
     /// Whether a source sends a broadcast, or to inboxes.
     sources: HashMap<Source, bool, RandomState>,
-    /// The slots of all broadcasts.
+    /// The slots of all broadcasts. Their heads stay in memory.
     broadcasts: Vec<u32>,
     /// The settings there were, each with the version that set it.
     settings: Arc<Vec<(u64, Settings)>>,
     /// The longest for which a client id was ever taken, in microseconds.
     dedup_window_max: u64,
+    /// What the disk does not have, and what it has that memory does not.
+    pending: Pending,
+    /// Stands in for a head that was missed.
+    nobody: Arc<Head>,
 }
 
 impl State {
     pub fn new() -> State {
+        let nobody = Head::new(Timeline::Group(crate::id::GroupId::NONE), Tip::new(Default::default(), 0));
         State {
             version: 0,
             time: 0,
             horizon: 0,
             files: Arc::default(),
-            slots: HashMap::default(),
-            heads: Vec::new(),
+            segments: Arc::default(),
+            cells: Cells::default(),
             users: HashMap::default(),
             people: Vec::new(),
+            free_people: Vec::new(),
             dedup: Dedup::new(),
             commit_times: CommitTimes::default(),
             names: Names::default(),
@@ -91,6 +118,8 @@ impl State {
             broadcasts: Vec::new(),
             settings: Arc::default(),
             dedup_window_max: Settings::default().dedup_window_micros(),
+            pending: Pending::new(),
+            nobody: Arc::new(nobody),
         }
     }
 
@@ -116,48 +145,103 @@ impl State {
         &self.broadcasts
     }
 
+    /// The slot of a timeline that exists.
     pub fn slot(&self, timeline: Timeline) -> Option<u32> {
-        self.slots.get(&timeline).copied()
+        match self.cells.slot(timeline) {
+            Some(slot) => match self.cells.get(slot).standing {
+                Standing::Here(_) => return Some(slot),
+                Standing::Absent => return None,
+                Standing::Unknown => {}
+            },
+            None if self.is_all_here() => return None,
+            None => {}
+        }
+        missed(Need::Head(timeline));
+        None
     }
 
-    /// The head at a slot that this state handed out.
+    /// The head at a slot that a row holds, or that this state handed out just now.
+    #[inline]
     pub fn head(&self, slot: u32) -> &Head {
-        &self.heads[slot as usize]
+        self.cells.head(slot).unwrap_or_else(|| self.missed_head(slot))
+    }
+
+    #[cold]
+    fn missed_head(&self, slot: u32) -> &Head {
+        missed(Need::Head(self.cells.get(slot).timeline));
+        &self.nobody
+    }
+
+    /// The timeline whose slot this is.
+    pub fn timeline_at(&self, slot: u32) -> Timeline {
+        self.cells.get(slot).timeline
+    }
+
+    /// The version of the newest change that any user could see in the timeline at a slot, but for those
+    /// of rows; the largest there is while nobody knows it.
+    #[inline]
+    pub fn newest(&self, slot: u32) -> u64 {
+        self.cells.get(slot).newest
     }
 
     pub fn head_of(&self, timeline: Timeline) -> Option<&Head> {
         self.slot(timeline).map(|slot| self.head(slot))
     }
 
-    /// All heads, in the order in which their timelines came to be.
-    pub fn heads(&self) -> &[Head] {
-        &self.heads
-    }
-
-    /// A user's rows, in no order that means anything.
+    /// A user's rows, in no order that means anything. Some may be blank.
     pub fn rows(&self, user: UserId) -> &[Row] {
-        self.person(user).map_or(&[], |person| &person.rows)
+        match self.person(user) {
+            Some(person) if person.is_complete => &person.rows,
+            None if self.is_all_here() => &[],
+            _ => {
+                missed(Need::Rows(user));
+                &[]
+            }
+        }
     }
 
     pub fn row(&self, user: UserId, slot: u32) -> Option<&Row> {
-        self.person(user)?.row(slot)
+        let person = self.person(user);
+        if let Some(row) = person.and_then(|person| person.row(slot)) {
+            return if row.is_blank() { None } else { Some(row) };
+        }
+        if !person.map_or(self.is_all_here(), |person| person.is_complete) {
+            missed(Need::Row(user, self.cells.get(slot).timeline));
+        }
+        None
     }
 
     pub fn row_of(&self, user: UserId, timeline: Timeline) -> Option<&Row> {
-        self.row(user, self.slot(timeline)?)
+        match self.cells.slot(timeline) {
+            Some(slot) => self.row(user, slot),
+            None => {
+                if !self.person(user).map_or(self.is_all_here(), |person| person.is_complete) {
+                    missed(Need::Row(user, timeline));
+                }
+                None
+            }
+        }
     }
 
     /// The row of a session, also one that a broadcast gives without a row of its own.
     pub fn session(&self, user: UserId, slot: u32) -> Option<Row> {
         match self.row(user, slot) {
             Some(row) if row.is_session() => Some(*row),
-            row => self.broadcast_session(slot, row, self.exists_since(user)),
+            row => self.broadcast_session(slot, row, user),
         }
     }
 
     /// What a broadcast shows to a user who has no session of its own there: what was sent since the user
     /// exists, and since its session was dropped, of which `row` may tell.
-    pub fn broadcast_session(&self, slot: u32, row: Option<&Row>, exists_since: u64) -> Option<Row> {
+    fn broadcast_session(&self, slot: u32, row: Option<&Row>, user: UserId) -> Option<Row> {
+        match self.cells.get(slot).timeline {
+            Timeline::Broadcast(_) => self.broadcast_since(slot, row, self.exists_since(user)),
+            Timeline::Direct(_) | Timeline::Group(_) | Timeline::Inbox(..) => None,
+        }
+    }
+
+    /// The same, for one who exists since a version; nothing where no broadcast is.
+    pub fn broadcast_since(&self, slot: u32, row: Option<&Row>, exists_since: u64) -> Option<Row> {
         let head = self.head(slot);
         if !matches!(head.timeline, Timeline::Broadcast(_)) || exists_since == 0 {
             return None;
@@ -174,12 +258,38 @@ impl State {
 
     /// The version since which the user exists; 0 if it does not.
     pub fn exists_since(&self, user: UserId) -> u64 {
-        self.person(user).map_or(0, |person| person.exists_since)
+        match self.person(user) {
+            Some(person) if person.is_known => return person.exists_since,
+            None if self.is_all_here() => return 0,
+            _ => missed(Need::Person(user)),
+        }
+        0
     }
 
-    /// Everyone who ever had a row, a name or existed.
-    pub fn users(&self) -> impl Iterator<Item = UserId> + '_ {
-        self.users.keys().copied()
+    /// The id that a name stands for.
+    pub fn name_id(&self, kind: NameKind, name: &[u8]) -> Option<u64> {
+        match self.names.id(kind, name) {
+            Some(id) => id,
+            None => {
+                if !self.is_all_here() {
+                    missed(Need::Name(kind, name.to_vec()));
+                }
+                None
+            }
+        }
+    }
+
+    /// The name that an id has.
+    pub fn name_of(&self, kind: NameKind, id: u64) -> Option<&Arc<[u8]>> {
+        match self.names.name(kind, id) {
+            Some(name) => name,
+            None => {
+                if !self.is_all_here() {
+                    missed(Need::NameOf(kind, id));
+                }
+                None
+            }
+        }
     }
 
     pub fn names(&self) -> &Names {
@@ -201,29 +311,29 @@ impl State {
         dedup_window(&self.settings, version)
     }
 
+    /// The longest for which a client id was ever taken, in microseconds.
+    pub fn dedup_window_max(&self) -> u64 {
+        self.dedup_window_max
+    }
+
     /// What stands for a client id in this process.
     pub fn dedup_hash(&self, timeline: Timeline, sender: UserId, id: ClientId) -> u64 {
         self.dedup.hash(timeline, sender, id)
     }
 
-    /// The slot of a timeline with the messages there that may have the client id, newest first; `None` if
-    /// there is none.
-    pub fn dedup_candidates(&self, hash: u64, timeline: Timeline) -> Option<(u32, Vec<u64>)> {
-        // Few ids are found at all, so the timeline is looked up only then.
-        if !self.dedup.may_have(hash) {
-            return None;
-        }
-        let slot = self.slot(timeline)?;
-        let seqs = self.dedup.candidates(hash, slot);
-        (!seqs.is_empty()).then_some((slot, seqs))
+    /// The messages that may have the client id and are in no index yet, newest first. Another timeline's
+    /// may be among them.
+    pub fn dedup_candidates(&self, hash: u64) -> Vec<u64> {
+        self.dedup.candidates(hash)
     }
 
     /// Looks at what appends to these timelines by these senders will need, all of one kind before the next,
     /// so that the memory fetches many at once instead of one after another.
     pub fn warm(&self, appends: impl Iterator<Item = (Timeline, UserId)>) {
-        let found: Vec<(u32, u32)> =
-            appends.filter_map(|(timeline, sender)| Some((self.slot(timeline)?, *self.users.get(&sender)?))).collect();
-        let heads = found.iter().map(|(slot, _)| self.head(*slot).newest);
+        let found: Vec<(u32, u32)> = appends
+            .filter_map(|(timeline, sender)| Some((self.cells.slot(timeline)?, *self.users.get(&sender)?)))
+            .collect();
+        let heads = found.iter().map(|(slot, _)| self.cells.head(*slot).map_or(0, |head| head.tip.version));
         let people = found.iter().map(|(_, person)| self.people[*person as usize].exists_since);
         std::hint::black_box(heads.chain(people).fold(0, |all, one| all ^ one));
         let rows: Vec<&Row> =
@@ -231,18 +341,22 @@ impl State {
         std::hint::black_box(rows.iter().fold(0, |all, row| all ^ row.version ^ row.read_max ^ row.own_last));
     }
 
-    /// The first version committed at or after `time`, if there is one.
-    pub fn first_version_at(&self, time: u64) -> Option<u64> {
-        self.commit_times.first_at(time)
+    /// The commit times of what is in no index yet.
+    pub fn commit_times(&self) -> &CommitTimes {
+        &self.commit_times
     }
 
-    /// The newest version committed at or before `time`; 0 if there is none.
-    pub fn last_version_at(&self, time: u64) -> u64 {
-        self.commit_times.first_at(time + 1).map_or(self.version, |after| after - 1)
+    /// Rises whenever the files change.
+    pub fn segments_generation(&self) -> u64 {
+        self.segments.generation
     }
 
     fn person(&self, user: UserId) -> Option<&Person> {
-        self.users.get(&user).map(|index| &self.people[*index as usize])
+        let person = &self.people[*self.users.get(&user)? as usize];
+        if !person.used.load(Ordering::Relaxed) {
+            person.used.store(true, Ordering::Relaxed);
+        }
+        Some(person)
     }
 }
 

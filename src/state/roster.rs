@@ -34,18 +34,26 @@ impl Roster {
         index
     }
 
-    /// Takes a member out. The last one moves to its seat: who that is, and which seat.
-    pub fn remove(&mut self, user: UserId) -> Option<(UserId, u32)> {
-        let index = self.index.remove(&user)?;
+    /// Takes a member out. The last one moves to its seat.
+    pub fn remove(&mut self, user: UserId) {
+        let Some(index) = self.index.remove(&user) else { return };
         self.seats.swap_remove(index as usize);
-        let moved = self.seats.get(index as usize)?;
-        self.index.insert(moved.user, index);
-        Some((moved.user, index))
+        if let Some(moved) = self.seats.get(index as usize) {
+            self.index.insert(moved.user, index);
+        }
     }
 
-    /// The seat of a member, whose row knows which it is.
-    pub fn seat_mut(&mut self, index: u32, user: UserId) -> Option<&mut Seat> {
-        self.seats.get_mut(index as usize).filter(|seat| seat.user == user)
+    /// The seat of a member, and which it is. `guess` is where it was once.
+    pub fn seat_mut(&mut self, guess: u32, user: UserId) -> Option<(u32, &mut Seat)> {
+        let index = match self.seats.get(guess as usize) {
+            Some(seat) if seat.user == user => guess,
+            _ => *self.index.get(&user)?,
+        };
+        Some((index, &mut self.seats[index as usize]))
+    }
+
+    pub fn get(&self, user: UserId) -> Option<&Seat> {
+        self.index.get(&user).map(|index| &self.seats[*index as usize])
     }
 
     pub fn len(&self) -> usize {
@@ -72,19 +80,17 @@ mod tests {
     fn members_are_found_in_order_after_others_left() {
         let mut roster = Roster::default();
         let seat = |id: u64| Seat { user: UserId(id), joined_at: id, read_max: 0, delivered_max: 0 };
-        let mut seats: BTreeMap<u64, u32> = (1..=100u64).rev().map(|id| (id, roster.insert(seat(id)))).collect();
-        for id in (1..=100u64).filter(|id| id % 3 == 0) {
-            if let Some((moved, index)) = roster.remove(UserId(id)) {
-                seats.insert(moved.0, index);
-            }
-        }
-        assert_eq!(roster.remove(UserId(7_000)), None);
+        let seats: BTreeMap<u64, u32> = (1..=100u64).rev().map(|id| (id, roster.insert(seat(id)))).collect();
+        (1..=100u64).filter(|id| id % 3 == 0).for_each(|id| roster.remove(UserId(id)));
+        roster.remove(UserId(7_000));
         let left: Vec<u64> = roster.after(UserId(10)).map(|seat| seat.user.0).collect();
         assert_eq!(left, (11..=100u64).filter(|id| id % 3 != 0).collect::<Vec<_>>());
         for id in (1..=100u64).filter(|id| id % 3 != 0) {
-            assert_eq!(roster.seat_mut(seats[&id], UserId(id)).unwrap().joined_at, id);
-            assert_eq!(roster.insert(seat(id)), seats[&id]);
+            let (index, found) = roster.seat_mut(seats[&id], UserId(id)).unwrap();
+            assert_eq!((found.user, found.joined_at), (UserId(id), id));
+            assert_eq!(roster.insert(seat(id)), index);
         }
+        assert!(roster.seat_mut(0, UserId(3)).is_none());
         assert_eq!(roster.len(), 67);
     }
 }

@@ -17,6 +17,8 @@ mod directory;
 
 mod maintain;
 
+mod trim;
+
 pub(crate) use amend::{AmendFound, AmendPlan};
 pub use append::{Appended, Outcome};
 pub(crate) use append::{Known, PreparedAppend};
@@ -24,6 +26,7 @@ pub use directory::Resolved;
 pub use groups::Joined;
 pub use maintain::Maintained;
 pub(crate) use sessions::{ClearPlan, FlagsPlan, HidePlan, MarkPlan, UnreadPlan};
+pub(crate) use trim::TrimPlan;
 
 use super::overlay::{Busy, Overlay};
 use super::{Row, State, Tip};
@@ -74,6 +77,8 @@ pub(crate) enum Stale {
     NeedsRoom,
     /// Another change of the same thing is to be published first, the one with this version.
     Pending(u64),
+    /// Something it looks at is not in memory.
+    Missing,
 }
 
 /// What a change is to the reserve of the journal.
@@ -150,8 +155,11 @@ impl Sequencer {
         if let Some(row) = row.filter(Row::is_session) {
             return Some(Session { row, opening: None });
         }
+        if !matches!(timeline, Timeline::Broadcast(_)) {
+            return None;
+        }
         let exists_since = self.overlay.exists_since(user).unwrap_or_else(|| state.exists_since(user));
-        let row = state.broadcast_session(state.slot(timeline)?, row.as_ref(), exists_since)?;
+        let row = state.broadcast_since(state.slot(timeline)?, row.as_ref(), exists_since)?;
         Some(Session { row, opening: Some(Opening { floor: row.floor, floor_ordinal: row.floor_ordinal }) })
     }
 
@@ -233,6 +241,21 @@ impl Sequencer {
     /// The file with `room` bytes is ready to be the next one.
     pub fn next_file_is_ready(&mut self, room: u64) {
         self.next_room = Some(room);
+    }
+
+    /// What is queued from now on goes to the next file, which is ready; the caller goes on there at once. False
+    /// if it is not ready, or what is queued must be written first.
+    pub fn rolls_now(&mut self) -> bool {
+        if !self.forming.is_empty() {
+            return false;
+        }
+        if !self.rolls {
+            let Some(room) = self.next_room.take() else { return false };
+            self.room = room;
+            self.file_number += 1;
+        }
+        self.rolls = false;
+        true
     }
 
     /// Gives back what was reserved and not written, if it was in the file that is still filled.

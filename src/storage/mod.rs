@@ -1,5 +1,5 @@
 //! The only way to files: one directory, a handful of operations, each with its promise.
-//! Owns: the contract of [`Storage`] and [`StorageFile`], and [`Body`]. May touch: nothing.
+//! Owns: the contract of [`Storage`], [`StorageFile`] and [`StorageCopy`], and [`Body`]. May touch: nothing.
 //! Never: knows what the bytes mean.
 
 mod body;
@@ -12,7 +12,7 @@ pub use sim::{CrashPlan, FailEffect, Loss, SimStorage};
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Bytes at the start of every file that may be rewritten for ever and never viewed.
@@ -29,6 +29,8 @@ pub const REWRITABLE_BYTES: u64 = 4096;
 /// - A call that returns an error may have had all, some or none of its effect. After a failed sync
 ///   nothing written since the last good one may be trusted, also not by a later sync that succeeds.
 /// - Names are plain file names without a path separator.
+/// - A storage that [is read-only](Storage::is_read_only) refuses whatever would change a byte, a name or a length
+///   with an error of kind `PermissionDenied`, through its files too. Syncing, copying and locking go on.
 pub trait Storage: Send + Sync + fmt::Debug {
     /// All names in the directory, in no order. Names that are not UTF-8 are an error of kind `InvalidData`.
     fn list(&self) -> io::Result<Vec<String>>;
@@ -44,12 +46,51 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn sync_directory(&self) -> io::Result<()>;
     /// Under how many names the file is known.
     fn link_count(&self, name: &str) -> io::Result<u64>;
+    /// The length of a file and what it takes of the device.
+    fn file_bytes(&self, name: &str) -> io::Result<FileBytes>;
+    /// Begins a copy of the directory that will appear at `target`, which is a path of the file system and no
+    /// name in this directory; a relative one counts from where the process is at this moment. An error of kind
+    /// `AlreadyExists` if there is something at `target`, `InvalidInput` if it lies in this directory.
+    ///
+    /// The copy is gathered in `<target>.tmp`. What an earlier attempt left there is removed, unless it holds
+    /// what no attempt leaves (`AlreadyExists`), or the attempt is still under way (`WouldBlock`).
+    fn begin_copy(&self, target: &Path) -> io::Result<Box<dyn StorageCopy>>;
+    /// Whether this storage refuses to be changed.
+    fn is_read_only(&self) -> bool;
     /// Takes the directory for this process until the value is dropped; an error of kind `WouldBlock` if another has it.
+    /// Read-only storages have it together, and keep out, and are kept out by, one that is not.
     fn lock(&self) -> io::Result<Box<dyn StorageLock>>;
     /// Fills `bytes` with random ones.
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()>;
     /// The name with the directory before it, for messages.
     fn path(&self, name: &str) -> PathBuf;
+}
+
+/// What a file takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileBytes {
+    /// Its length.
+    pub length: u64,
+    /// What the device has allotted to it, where the system tells; its length elsewhere. A file with several
+    /// names takes this once, and it is free only when the last of them goes.
+    pub allotted: u64,
+}
+
+/// A directory that is being made beside its target, to appear there whole or not at all.
+///
+/// Dropped unfinished it is removed as far as that can be done. What then is left (as what a crash leaves) is named
+/// `<target>.tmp`, holds any subset of what was put in, and the next [`Storage::begin_copy`] to that target removes it.
+pub trait StorageCopy: Send + Sync + fmt::Debug {
+    /// Gives a file of the storage its name in the copy too: the bytes are shared, so only a file that nobody writes to any
+    /// more may be linked, and its bytes are synced by the caller. `false`, and no effect, where the system
+    /// cannot do that (another file system, no such links, too many): then `create` it and copy the bytes.
+    fn link(&self, name: &str) -> io::Result<bool>;
+    /// As [`Storage::create`], in the copy, but that space is taken only as bytes are written. The caller syncs the
+    /// file before `finish`.
+    fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn StorageFile>>;
+    /// Makes the names in the copy durable, gives it its target's name, and makes that durable. If it fails there may be no
+    /// copy at `target`, or a whole one whose name a crash of the machine may yet take away.
+    fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
 /// Holds a directory for this process; dropping it lets go.
@@ -102,7 +143,28 @@ fn check_read(offset: u64, length: usize, file_length: u64) -> io::Result<()> {
     }
 }
 
+/// Where a copy is gathered that is to appear at `target`.
+fn unfinished_target(target: &Path) -> io::Result<PathBuf> {
+    let Some(name) = target.file_name() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the target of a copy has no name"));
+    };
+    let mut name = name.to_owned();
+    name.push(".tmp");
+    Ok(target.with_file_name(name))
+}
+
+/// What a read-only storage says to whoever would change it.
+fn refuse_write(is_read_only: bool) -> io::Result<()> {
+    if is_read_only {
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the storage was opened for reading only"));
+    }
+    Ok(())
+}
+
 /// Whether a range may be viewed.
 fn is_settled(offset: u64, length: usize, settled: u64) -> bool {
     offset >= REWRITABLE_BYTES && offset.checked_add(length as u64).is_some_and(|end| end <= settled)
 }
+
+#[cfg(test)]
+mod tests;

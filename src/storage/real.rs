@@ -1,9 +1,15 @@
 //! Files of the operating system, in one directory.
-//! Owns: paths, permissions, mappings. May touch: `body`.
+//! Owns: paths, permissions, mappings. May touch: `body`, and what it declares below.
 //! Never: decides what is durable when; it syncs what it is told to.
 
-use super::{Body, REWRITABLE_BYTES, Storage, StorageFile, StorageLock, check_read, check_write, is_settled};
-use memmap2::MmapRaw;
+mod copy;
+
+use super::{
+    Body, FileBytes, REWRITABLE_BYTES, Storage, StorageCopy, StorageFile, StorageLock, check_read, check_write,
+    is_settled, refuse_write,
+};
+use copy::RealCopy;
+use memmap2::{MmapOptions, MmapRaw};
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -33,6 +39,7 @@ pub enum ReadMode {
 pub struct RealStorage {
     directory: PathBuf,
     read_mode: ReadMode,
+    is_read_only: bool,
 }
 
 impl RealStorage {
@@ -41,26 +48,55 @@ impl RealStorage {
         let directory = path.as_ref().to_owned();
         match DirBuilder::new().mode(0o700).create(&directory) {
             Ok(()) => {
-                let parent = match directory.parent() {
-                    Some(parent) if parent != Path::new("") => parent,
-                    _ => Path::new("."),
-                };
-                File::open(parent)?.sync_all()?;
+                sync_parent(&directory)?;
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => {}
             Err(error) => return Err(error),
         }
-        Ok(RealStorage { directory, read_mode })
+        Ok(RealStorage { directory, read_mode, is_read_only: false })
+    }
+
+    /// The directory `path`, which is there already, for reading only: nothing in it is ever changed, its files are opened without
+    /// the permission to write, and several processes may have its lock at once.
+    ///
+    /// The lock is that on the file `LOCK`, shared. Every directory that was a store or the target of a copy has
+    /// that file; where it is missing (copied by other means) no lock is taken, and whoever opens the directory for
+    /// writing meanwhile is not kept out.
+    pub fn read_only(path: impl AsRef<Path>, read_mode: ReadMode) -> io::Result<RealStorage> {
+        let directory = path.as_ref().to_owned();
+        if !fs::metadata(&directory)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(RealStorage { directory, read_mode, is_read_only: true })
     }
 
     fn handle(&self, file: File) -> io::Result<Arc<dyn StorageFile>> {
         let length = file.metadata()?.len();
         let map = Map::of(&file)?;
         if self.read_mode == ReadMode::Mapped && length > 0 {
-            map.raw(&file)?;
+            map.raw(&file, self.is_read_only)?;
         }
-        Ok(Arc::new(RealFile { file, length, read_mode: self.read_mode, map }))
+        let (read_mode, is_read_only) = (self.read_mode, self.is_read_only);
+        Ok(Arc::new(RealFile { file, length, read_mode, is_read_only, map }))
     }
+
+    /// What the system says of a name, which must be that of a regular file.
+    fn regular(&self, name: &str) -> io::Result<fs::Metadata> {
+        let metadata = fs::symlink_metadata(self.path(name))?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+        }
+        Ok(metadata)
+    }
+}
+
+/// Makes the name of a directory durable in the one above it.
+fn sync_parent(directory: &Path) -> io::Result<()> {
+    let parent = match directory.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    File::open(parent)?.sync_all()
 }
 
 impl Storage for RealStorage {
@@ -75,6 +111,7 @@ impl Storage for RealStorage {
     }
 
     fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn StorageFile>> {
+        refuse_write(self.is_read_only)?;
         let path = self.path(name);
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         let fill = || {
@@ -95,18 +132,17 @@ impl Storage for RealStorage {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
-        let path = self.path(name);
-        if !fs::symlink_metadata(&path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
-        }
-        self.handle(OpenOptions::new().read(true).write(true).open(path)?)
+        self.regular(name)?;
+        self.handle(OpenOptions::new().read(true).write(!self.is_read_only).open(self.path(name))?)
     }
 
     fn rename(&self, source: &str, target: &str) -> io::Result<()> {
+        refuse_write(self.is_read_only)?;
         fs::rename(self.path(source), self.path(target))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        refuse_write(self.is_read_only)?;
         fs::remove_file(self.path(name))
     }
 
@@ -118,11 +154,34 @@ impl Storage for RealStorage {
         Ok(fs::symlink_metadata(self.path(name))?.nlink())
     }
 
+    fn file_bytes(&self, name: &str) -> io::Result<FileBytes> {
+        let metadata = self.regular(name)?;
+        // The unit of `blocks` is 512 bytes, whatever the file system's own blocks are.
+        Ok(FileBytes { length: metadata.len(), allotted: metadata.blocks().saturating_mul(512) })
+    }
+
+    fn begin_copy(&self, target: &Path) -> io::Result<Box<dyn StorageCopy>> {
+        Ok(Box::new(RealCopy::begin(&self.directory, target)?))
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
     fn lock(&self) -> io::Result<Box<dyn StorageLock>> {
         let path = self.path(LOCK_NAME);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(RealLock(file))),
+        let locked = if self.is_read_only {
+            match File::open(path) {
+                Ok(file) => file.try_lock_shared().map(|()| Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(error) => return Err(error),
+            }
+        } else {
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+            file.try_lock().map(|()| Some(file))
+        };
+        match locked {
+            Ok(file) => Ok(Box::new(RealLock(file))),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -140,14 +199,16 @@ impl Storage for RealStorage {
 /// Let go of by name: closing the descriptor is not enough while a process that is just being started
 /// holds a copy of it, between its fork and its exec.
 #[derive(Debug)]
-struct RealLock(File);
+struct RealLock(Option<File>);
 
 impl StorageLock for RealLock {}
 
 impl Drop for RealLock {
     fn drop(&mut self) {
-        // If it fails, closing lets go of the lock.
-        let _ = self.0.unlock();
+        if let Some(file) = &self.0 {
+            // If it fails, closing lets go of the lock.
+            let _ = file.unlock();
+        }
     }
 }
 
@@ -157,6 +218,9 @@ impl Drop for RealLock {
 #[derive(Debug, Default)]
 pub(super) struct Map {
     raw: OnceLock<MmapRaw>,
+    /// For handles without the permission to write. They may be to the very file that another handle writes, where a
+    /// copy has a link to it, so each kind has a mapping of its own.
+    raw_read_only: OnceLock<MmapRaw>,
     settled: AtomicU64,
     /// Held while bytes are copied in and while the settled border moves, so that a range is never
     /// written and settled at once.
@@ -181,13 +245,18 @@ impl Map {
         Ok(map)
     }
 
-    fn raw(&self, file: &File) -> io::Result<&MmapRaw> {
-        if self.raw.get().is_none() {
-            let raw = MmapRaw::map_raw(file)?;
+    fn raw(&self, file: &File, is_read_only: bool) -> io::Result<&MmapRaw> {
+        let place = self.place(is_read_only);
+        if place.get().is_none() {
+            let raw = if is_read_only { MmapOptions::new().map_raw_read_only(file)? } else { MmapRaw::map_raw(file)? };
             // Another thread may have been faster; one mapping is as good as the other.
-            let _ = self.raw.set(raw);
+            let _ = place.set(raw);
         }
-        self.raw.get().ok_or_else(|| io::Error::other("the mapping is gone"))
+        place.get().ok_or_else(|| io::Error::other("the mapping is gone"))
+    }
+
+    fn place(&self, is_read_only: bool) -> &OnceLock<MmapRaw> {
+        if is_read_only { &self.raw_read_only } else { &self.raw }
     }
 }
 
@@ -198,6 +267,7 @@ struct RealFile {
     file: File,
     length: u64,
     read_mode: ReadMode,
+    is_read_only: bool,
 }
 
 impl std::fmt::Debug for RealFile {
@@ -212,10 +282,11 @@ impl RealFile {
         self.map.settled.load(Ordering::Acquire)
     }
 
-    /// The start of the mapping, if this handle reads and writes through it.
+    /// The start of the mapping, if this handle reads and writes through it. Not to be written to if this handle may
+    /// only read.
     fn start(&self) -> Option<*mut u8> {
-        let raw =
-            self.map.raw.get().filter(|raw| self.read_mode == ReadMode::Mapped && raw.len() as u64 >= self.length)?;
+        let raw = self.map.place(self.is_read_only).get();
+        let raw = raw.filter(|raw| self.read_mode == ReadMode::Mapped && raw.len() as u64 >= self.length)?;
         Some(raw.as_mut_ptr())
     }
 }
@@ -226,12 +297,14 @@ impl StorageFile for RealFile {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        refuse_write(self.is_read_only)?;
         let _one_at_a_time = self.map.write.lock().unwrap_or_else(PoisonError::into_inner);
         check_write(offset, bytes.len(), self.length, self.settled())?;
         let Some(start) = self.start() else {
             return self.file.write_all_at(bytes, offset);
         };
-        // SAFETY: `check_write` keeps the range inside `length`, which the mapping has. The range is
+        // SAFETY: `check_write` keeps the range inside `length`, which the mapping has; a handle that gets here has
+        // the mapping that may be written (`refuse_write`). The range is
         // unsettled (or in the first page, which is never referenced), so no `&[u8]` or `Body` of any
         // handle of this process covers it: all share one border (`MAPS`). It stays so until the guard
         // is dropped, since `settle` takes the same lock. Writers exclude each other by the lock;

@@ -2,7 +2,9 @@
 //! Owns: reading what an amendment must know of its message. May touch: `pipeline`, `state`.
 //! Never: asks who may; that is the server's to know.
 
+use super::needs;
 use super::pipeline::Pipeline;
+use super::read::Files;
 use super::since::check_reach;
 use super::visible::{Amendment, amendments_after};
 use super::{AmendmentCursor, Store, Ticket};
@@ -10,7 +12,7 @@ use crate::change::Hidden;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Peer, Seq, Timeline, UserId, Version};
 use crate::limits::{AMENDMENTS_MAX, HIDE_SEQS_MAX, check};
-use crate::state::{AmendFound, AmendPlan, Effect, HidePlan};
+use crate::state::{Amendment as Newest, AmendFound, AmendPlan, Effect, HidePlan, Need};
 
 /// A page of amendments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +64,7 @@ impl Store {
         let decided = pipeline.sequence(
             self.durability,
             &mut plan,
+            |plan, _, _, all| all.push(Need::Head(plan.timeline)),
             |plan, sequencer, state, now| sequencer.amend(state, now, plan, body.unwrap_or_default()),
             |plan| find(pipeline, plan, body),
         );
@@ -81,7 +84,7 @@ impl Store {
         let plan = check("messages to hide", seqs.len(), HIDE_SEQS_MAX)
             .and_then(|()| self.session_timeline(user, peer))
             .and_then(|timeline| plan_hide(&self.pipeline, timeline, user, seqs));
-        self.planned(plan, |plan, sequencer, state, now| sequencer.hide(state, now, plan))
+        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.hide(state, now, plan))
     }
 
     /// What became of the session's messages since a cursor, or ever: of each message the newest, as far
@@ -105,10 +108,10 @@ impl Store {
         check("amendments of a page", limit, AMENDMENTS_MAX)?;
         let timeline = self.session_timeline(user, peer)?;
         let epochs = &self.pipeline.epochs;
-        let state = self.pipeline.state();
+        self.pipeline.look(|state| {
         if let Some(since) = since {
             // Amendments are kept as long as their messages, so a position among them never lies too far back.
-            check_reach(&state, epochs, since.epoch, since.version.max(since.newest))?;
+            check_reach(state, epochs, since.epoch, since.version.max(since.newest))?;
         }
         let slot = state.slot(timeline);
         let Some(row) = slot.and_then(|slot| state.session(user, slot)) else {
@@ -117,7 +120,7 @@ impl Store {
         };
         let (version, seq) = since.map_or((0, 0), |since| (since.version.0, since.seq.0));
         let head = state.head(row.slot);
-        let (amendments, more) = amendments_after(&state, head, user, &row, version, seq, limit);
+        let (amendments, more) = amendments_after(state, head, user, &row, version, seq, limit);
         let (version, seq) = match amendments.last() {
             Some(last) => (last.version, last.seq),
             None if limit == 0 || since.is_some() => (Version(version), Seq(seq)),
@@ -125,6 +128,7 @@ impl Store {
         };
         let next = AmendmentCursor { epoch: epochs.current, version, seq, newest: Version(state.version) };
         Ok(Amendments { amendments, next, more })
+        })?
     }
 }
 
@@ -143,19 +147,21 @@ fn check_edit(pipeline: &Pipeline, timeline: Timeline, body: Option<&[u8]>) -> R
 /// Reads what the amendment must know of its message, if it is published.
 fn find(pipeline: &Pipeline, plan: &mut AmendPlan, body: Option<&[u8]>) -> Result<()> {
     plan.found = None;
-    let (place, amendment, files) = {
-        let state = pipeline.state();
-        let Some(head) = state.head_of(plan.timeline) else { return Ok(()) };
-        let Some(place) = head.place(plan.seq) else { return Ok(()) };
-        let amendment = head.amended.as_ref().and_then(|amended| amended.get(plan.seq).copied());
-        (place, amendment, state.files.clone())
-    };
-    let file = files.get(place)?;
-    let stored = file.read(place.offset())?;
-    let is_same = match (body, amendment.map(|amendment| amendment.edit)) {
-        (None, _) | (_, Some(None)) => false,
-        (Some(body), Some(Some(edit))) => *files.get(edit)?.edited_body(edit.offset())? == *body,
-        (Some(body), None) => *file.body(&stored)? == *body,
+    let AmendPlan { timeline, seq, .. } = *plan;
+    let found = pipeline.look(|state| {
+        let head = state.head_of(timeline)?;
+        (seq > head.tip.trim()).then_some(())?;
+        let amendment = head.amended.as_ref().and_then(|amended| amended.get(seq).copied());
+        Some((head.whereabouts(seq)?, amendment, Files::of(state)))
+    })?;
+    let Some((at, amendment, files)) = found else { return Ok(()) };
+    let (stored, present) = files.body(timeline, seq, at)?;
+    let is_same = match (body, amendment) {
+        (None, _) | (_, Some(Newest { edit: None, .. })) => false,
+        (Some(body), Some(Newest { edit: Some(edit), version, .. })) => {
+            *files.edited_body(timeline, seq, version, edit)? == *body
+        }
+        (Some(body), None) => *present == *body,
     };
     let append = &stored.append;
     plan.found = Some(AmendFound {
@@ -172,18 +178,20 @@ fn plan_hide(pipeline: &Pipeline, timeline: Timeline, user: UserId, seqs: &[Seq]
     let mut seqs: Vec<u64> = seqs.iter().map(|seq| seq.0).collect();
     seqs.sort_unstable();
     seqs.dedup();
-    let (slot, last) = {
-        let state = pipeline.state();
-        let slot = state.slot(timeline);
-        (slot, slot.map_or(0, |slot| state.head(slot).tip.last))
-    };
+    let (trim, last) =
+        pipeline.look(|state| state.head_of(timeline).map_or((0, 0), |head| (head.tip.trim(), head.tip.last)))?;
     let mut plan = HidePlan { timeline, user, hides: Vec::new(), unknown: None };
     for seq in seqs {
-        let Some(slot) = slot.filter(|_| 0 < seq && seq <= last) else {
+        if seq == 0 || seq > last {
             plan.unknown = Some(seq);
             break;
-        };
-        let append = pipeline.stored(slot, seq)?.append;
+        }
+        if seq <= trim {
+            // Refused once the sequencer sees it.
+            plan.hides.push(Hidden { seq, ordinal: 0, counts: false, alerts: 0 });
+            continue;
+        }
+        let append = pipeline.stored(timeline, seq)?.append;
         let counts = append.counts && append.sender != user;
         plan.hides.push(Hidden { seq, ordinal: append.ordinal, counts, alerts: append.alerts });
     }

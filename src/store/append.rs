@@ -2,7 +2,10 @@
 //! Owns: `Draft`, its checks, looking up client ids. May touch: `pipeline`, `state`.
 //! Never: stamps anything; the sequencer does.
 
+use super::needs;
 use super::pipeline::Pipeline;
+use crate::journal::Stored;
+use crate::storage::Body;
 use super::{Store, Ticket};
 use crate::change::{Mentioned, encode_mentions};
 use crate::error::{Error, ErrorKind, Result};
@@ -176,16 +179,15 @@ impl Store {
         if timeline.is_none() || client_id.is_none() {
             return Err(Error::new(ErrorKind::InvalidInput, "id 0 means none"));
         }
-        let time = self.pipeline.now();
-        let (slot, seqs, time) = {
+        let now = self.pipeline.now();
+        let (candidates, time, segments) = {
             let state = self.pipeline.state();
-            let Some(slot) = state.slot(timeline) else { return Ok(None) };
             let hash = state.dedup_hash(timeline, sender, client_id);
-            let seqs = state.dedup_candidates(hash, timeline).map_or_else(Vec::new, |(_, seqs)| seqs);
-            (slot, seqs, time.max(state.time))
+            (state.dedup_candidates(hash), now.max(state.time), state.segments.clone())
         };
-        for seq in seqs {
-            let stored = self.pipeline.stored(slot, seq)?;
+        let on_disk = self.pipeline.client_id_rows(&segments, timeline, sender, client_id)?;
+        for seq in candidates.into_iter().chain(on_disk) {
+            let Some((stored, _)) = self.pipeline.candidate(timeline, seq)? else { continue };
             let window = self.pipeline.state().dedup_window(stored.commit.version);
             let is_same = stored.append.sender == sender && stored.append.client_id == client_id;
             if is_same && is_within_window(stored.commit.time, time, window) {
@@ -208,6 +210,7 @@ impl Store {
         let decided = pipeline.sequence(
             self.durability,
             &mut prepared,
+            |prepared, _, state, all| prepared.iter().for_each(|item| needs::append(state, item, all)),
             |prepared, sequencer, state, now| sequencer.append(state, now, prepared, is_batch),
             |prepared| look_up(pipeline, prepared),
         );
@@ -267,6 +270,8 @@ fn prepare(draft: &Draft<'_>) -> PreparedAppend {
         tail,
         body_digest: 0,
         hash: 0,
+        candidates: Vec::new(),
+        generation: 0,
         known: Vec::new(),
     };
     if !client_id.is_none() {
@@ -277,37 +282,54 @@ fn prepare(draft: &Draft<'_>) -> PreparedAppend {
 
 /// Reads the published messages that may have the items' client ids.
 fn look_up(pipeline: &Pipeline, items: &mut [PreparedAppend]) -> Result<()> {
-    let mut taken = Vec::new();
-    {
+    let segments = {
         let state = pipeline.state();
         if items.len() > 1 {
             state.warm(items.iter().map(|item| (item.timeline, item.sender)));
         }
-        for (index, item) in items.iter_mut().enumerate().filter(|(_, item)| !item.client_id.is_none()) {
+        for item in items.iter_mut().filter(|item| !item.client_id.is_none()) {
             item.known.clear();
             item.hash = state.dedup_hash(item.timeline, item.sender, item.client_id);
-            if let Some((slot, seqs)) = state.dedup_candidates(item.hash, item.timeline) {
-                taken.extend(seqs.into_iter().map(|seq| (index, slot, seq)));
-            }
+            item.candidates = state.dedup_candidates(item.hash);
+            item.generation = state.segments_generation();
+        }
+        if state.is_all_here() && items.iter().all(|item| item.candidates.is_empty()) {
+            return Ok(());
+        }
+        state.segments.clone()
+    };
+    for item in items.iter_mut().filter(|item| !item.client_id.is_none()) {
+        let on_disk = pipeline.client_id_rows(&segments, item.timeline, item.sender, item.client_id)?;
+        for seq in item.candidates.iter().copied().chain(on_disk) {
+            item.known.extend(known(pipeline, item, seq)?);
         }
     }
-    for (index, slot, seq) in taken {
-        let item = &mut items[index];
-        let (place, files) = pipeline.place(slot, seq)?;
-        let stored = files.read(place)?;
-        let append = &stored.append;
-        let is_same = append.sender == item.sender && append.client_id == item.client_id;
-        let body_digest = if is_same { xxh3_128(&files.get(place)?.body(&stored)?) } else { 0 };
-        let message = Taken {
-            seq,
-            timestamp: append.timestamp,
-            version: stored.commit.version,
-            time: stored.commit.time,
-            window: pipeline.state().dedup_window(stored.commit.version),
-            kind: append.kind,
-            body_digest,
-        };
-        item.known.push(Known { is_same, message });
-    }
     Ok(())
+}
+
+/// What a message says that may have the item's client id; `None` if there is none.
+fn known(pipeline: &Pipeline, item: &PreparedAppend, seq: u64) -> Result<Option<Known>> {
+    let Some((stored, body)) = pipeline.candidate(item.timeline, seq)? else { return Ok(None) };
+    let append = &stored.append;
+    let is_same = append.sender == item.sender && append.client_id == item.client_id;
+    // Once it is trimmed, whatever has its client id is a duplicate, and its body may be gone.
+    let body_digest = if is_same { xxh3_128(&body) } else { 0 };
+    let message = Taken {
+        seq,
+        timestamp: append.timestamp,
+        version: stored.commit.version,
+        time: stored.commit.time,
+        window: pipeline.state().dedup_window(stored.commit.version),
+        kind: append.kind,
+        body_digest,
+    };
+    Ok(Some(Known { is_same, message }))
+}
+
+impl Pipeline {
+    /// A message that may have a client id, or `None`: hashes meet, and then there need not be one.
+    fn candidate(&self, timeline: Timeline, seq: u64) -> Result<Option<(Stored, Body)>> {
+        let (at, files) = self.whereabouts(timeline, seq)?;
+        at.map(|at| files.body(timeline, seq, at)).transpose()
+    }
 }

@@ -10,10 +10,9 @@ use super::unread::{Own, Range};
 use super::visible::{Amendment, activity, amendments_after, entry_version, hidden};
 use crate::change::Flags;
 use crate::error::Result;
-use crate::id::{Epoch, Peer, Seq, UserId, Version};
-use crate::journal::Place;
+use crate::id::{Epoch, Peer, Seq, Timeline, UserId, Version};
 use crate::limits::ENTRY_AMENDMENTS_MAX;
-use crate::state::{Presence, Row, State};
+use crate::state::{Presence, Row, State, Whereabouts};
 use crate::storage::Body;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -29,7 +28,7 @@ pub(super) struct Snapshot {
     /// Where the latest messages lie, newest first.
     latest: Latest,
     /// Where the message after the read mark lies.
-    after_mark: Option<Place>,
+    after_mark: Option<Whereabouts>,
     metadata: Option<Arc<[u8]>>,
     other_read: u64,
     other_delivered: u64,
@@ -60,7 +59,7 @@ impl Snapshot {
     pub fn of(state: &State, user: UserId, peer: Peer, row: &Row, latest: usize, base: Option<u64>) -> Snapshot {
         let head = state.head(row.slot);
         let tip = &head.tip;
-        let (version, time) = entry_version(row, head, user);
+        let (version, time) = entry_version(row, head, user, state.horizon);
         let is_tombstone = row.is_tombstone(tip);
         let mut snapshot = Snapshot {
             user,
@@ -81,7 +80,7 @@ impl Snapshot {
         if is_tombstone {
             return snapshot;
         }
-        let (floor, end) = (row.floor, row.end(tip.last));
+        let (floor, mark, end) = (row.floor(tip), row.mark(tip), row.end(tip.last));
         let hidden = hidden(state, user, row);
         snapshot.latest = match hidden {
             None if latest == 1 && end > floor => Latest::One(Spot::of(head, end)),
@@ -94,7 +93,7 @@ impl Snapshot {
                 Latest::Many(shown.take(latest).map(|seq| Spot::of(head, seq)).collect())
             }
         };
-        snapshot.after_mark = if row.mark() < end { head.place(row.mark() + 1) } else { None };
+        snapshot.after_mark = if mark < end { head.whereabouts(mark + 1) } else { None };
         if row.has_notes {
             snapshot.metadata = state.notes(user, row).and_then(|notes| notes.metadata.clone());
         }
@@ -151,10 +150,10 @@ impl Snapshot {
             entry.mentions = self.range.mentions;
             entry.alerts = self.range.alerts(&own);
         }
-        (entry.latest, entry.latest_cut) = latest(reader, self.latest.spots())?;
-        entry.read_mark = Seq(row.mark());
+        (entry.latest, entry.latest_cut) = latest(reader, self.range.timeline, self.latest.spots())?;
+        entry.read_mark = Seq(row.mark(tip));
         entry.last = Seq(row.end(tip.last));
-        entry.first = Seq((row.floor + 1).min(entry.last.0 + 1));
+        entry.first = Seq((row.floor(tip) + 1).min(entry.last.0 + 1));
         entry.flags = row.flags;
         entry.metadata = self.metadata.clone().map_or_else(Body::empty, Body::shared);
         if let Some(last) = self.amendments.last().filter(|_| self.more_amendments) {
@@ -168,27 +167,30 @@ impl Snapshot {
     fn oldest_unread(&self, pipeline: &Pipeline, reader: &Reader, own: &Own) -> Result<(Seq, Timestamp)> {
         let Range { row, tip, .. } = &self.range;
         if let Some(place) = self.after_mark.filter(|_| self.range.is_plain_after_mark()) {
-            let append = reader.stored(place)?.append;
+            let append = reader.files().read(self.range.timeline, row.mark(tip) + 1, place)?.append;
             if append.counts && append.sender != self.user {
                 return Ok((Seq(append.seq), Timestamp(append.timestamp)));
             }
         }
         let ordinal = self.range.oldest_ordinal(own);
         let end = row.end(tip.last);
-        let seq = pipeline.first_not(row.slot, row.mark() + 1, end, |stored| stored.append.ordinal < ordinal)?;
-        let append = pipeline.stored(row.slot, seq)?.append;
+        let timeline = self.range.timeline;
+        let seq = pipeline.first_not(timeline, row.mark(tip) + 1, end, |stored| stored.append.ordinal < ordinal)?;
+        let append = pipeline.stored(timeline, seq)?.append;
         Ok((Seq(append.seq), Timestamp(append.timestamp)))
     }
 
     /// Whether a message above `base` brought the removed session back. Who walks knew it as a tombstone
-    /// until then, and what does not count and came in between was never carried.
+    /// until then, and what does not count and came in between was never carried. If that message was trimmed,
+    /// the first one left stands for it: it is above `base` only if all that is left is.
     fn is_revived_above(&self, pipeline: &Pipeline, base: u64, end: u64) -> Result<bool> {
-        let row = &self.range.row;
+        let Range { row, tip, .. } = &self.range;
         let Some(removed_at) = row.removed_at else {
             return Ok(false);
         };
-        let revival = pipeline.first_not(row.slot, 1, end, |stored| stored.append.ordinal <= removed_at)?;
-        Ok(revival <= end && pipeline.stored(row.slot, revival)?.commit.version > base)
+        let (timeline, left) = (self.range.timeline, tip.trim() + 1);
+        let revival = pipeline.first_not(timeline, left, end, |stored| stored.append.ordinal <= removed_at)?;
+        Ok(revival <= end && pipeline.stored(timeline, revival)?.commit.version > base)
     }
 
     /// The messages of the session above `base` that the user is shown, unless they are above the bounds.
@@ -199,45 +201,48 @@ impl Snapshot {
         messages_max: u64,
         bytes_max: usize,
     ) -> Result<Option<Vec<Message>>> {
-        let Range { row, tip, .. } = &self.range;
-        let end = row.end(tip.last);
+        let Range { row, tip, timeline, .. } = &self.range;
+        let timeline = *timeline;
+        let (floor, end) = (row.floor(tip), row.end(tip.last));
         let first = if self.is_tombstone {
             end + 1
         } else if row.joined_version > base {
-            row.floor + 1
+            floor + 1
         } else if tip.version <= base {
             end + 1
         } else {
-            let first = pipeline.first_not(row.slot, row.floor + 1, end, |stored| stored.commit.version <= base)?;
-            if self.is_revived_above(pipeline, base, end)? { row.floor + 1 } else { first }
+            let first = pipeline.first_not(timeline, floor + 1, end, |stored| stored.commit.version <= base)?;
+            if self.is_revived_above(pipeline, base, end)? { floor + 1 } else { first }
         };
         if first > end {
             return Ok(Some(Vec::new()));
         }
         let now = pipeline.now();
-        let (spots, reader) = {
-            let state = pipeline.state();
-            let head = state.head(row.slot);
-            // This is a later moment: what the user lost meanwhile it is not shown, nor what was hidden or
-            // recalled, though the entry does not say so yet.
-            let Some(row) = state.session(self.user, row.slot).filter(|row| !row.is_tombstone(&head.tip)) else {
-                return Ok(Some(Vec::new()));
-            };
-            let first = first.max(row.floor + 1);
-            let hidden = hidden(&state, self.user, &row);
+        let gather = |state: &State| {
+            let slot = state.slot(timeline)?;
+            let head = state.head(slot);
+            // This is a later moment: what the user lost meanwhile it is not shown, nor what was trimmed,
+            // hidden or recalled, though the entry does not say so yet.
+            let row = state.session(self.user, slot).filter(|row| !row.is_tombstone(&head.tip))?;
+            let first = first.max(row.floor(&head.tip) + 1);
+            let hidden = hidden(state, self.user, &row);
             let is_shown = |seq: &u64| !hidden.is_some_and(|hidden| hidden.contains_key(seq));
             // One more than may be there shows that there are too many.
             let shown = (first..=end).filter(is_shown).take(usize::try_from(messages_max).unwrap_or(usize::MAX) + 1);
             let spots: Vec<Spot> = shown.map(|seq| Spot::of(head, seq)).collect();
-            (spots, Reader::of(&state, now))
+            Some((spots, Reader::of(state, now)))
+        };
+        let Some((mut spots, reader)) = pipeline.look(gather)? else {
+            return Ok(Some(Vec::new()));
         };
         if spots.len() as u64 > messages_max {
             return Ok(None);
         }
+        reader.files().resolve(timeline, &mut spots)?;
         let mut messages = Vec::with_capacity(spots.len());
         let mut bytes = 0;
         for spot in spots {
-            let message = reader.message(spot)?;
+            let message = reader.message(timeline, spot)?;
             bytes += message.body.len();
             if bytes > bytes_max {
                 return Ok(None);
@@ -250,7 +255,7 @@ impl Snapshot {
 
 /// Builds the entries, reading what they show.
 pub(super) fn entries(pipeline: &Pipeline, reader: &Reader, snapshots: &[Snapshot]) -> Result<Vec<Entry>> {
-    reader.touch(snapshots.iter().flat_map(|snapshot| snapshot.latest.spots()).map(|spot| spot.place));
+    reader.touch(snapshots.iter().flat_map(|snapshot| snapshot.latest.spots()).map(|spot| spot.at));
     reader.touch(snapshots.iter().filter_map(|snapshot| snapshot.after_mark));
     let epoch = pipeline.epochs.current;
     // Entries are wide: a collection that did not know how many come would copy them again and again.
@@ -262,11 +267,11 @@ pub(super) fn entries(pipeline: &Pipeline, reader: &Reader, snapshots: &[Snapsho
 }
 
 /// As many whole messages as fit, or the newest one cut.
-fn latest(reader: &Reader, spots: &[Spot]) -> Result<(Vec<Message>, bool)> {
+fn latest(reader: &Reader, timeline: Timeline, spots: &[Spot]) -> Result<(Vec<Message>, bool)> {
     let mut messages = Vec::with_capacity(spots.len());
     let mut bytes = 0;
     for spot in spots {
-        let mut message = reader.message(*spot)?;
+        let mut message = reader.message(timeline, *spot)?;
         bytes += message.body.len();
         if bytes > reader.latest_bytes_max() {
             if messages.is_empty() {

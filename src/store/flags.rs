@@ -2,6 +2,7 @@
 //! Owns: the checks of these calls. May touch: `pipeline`, `state`.
 //! Never: stamps anything; the sequencer does.
 
+use super::needs;
 use super::{Store, Ticket};
 use crate::error::Result;
 use crate::id::{Peer, UserId};
@@ -58,7 +59,7 @@ impl Store {
             muted,
             marked_unread,
         });
-        self.planned(plan, |plan, sequencer, state, now| sequencer.set_flags(state, now, plan))
+        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.set_flags(state, now, plan))
     }
 
     /// Replaces the user's metadata of a session (a draft, a colour): at most [`METADATA_BYTES_MAX`] bytes,
@@ -69,7 +70,7 @@ impl Store {
     pub fn set_metadata(&self, user: UserId, peer: Peer, metadata: &[u8]) -> Ticket<Effect> {
         let timeline: Result<_> = check("metadata bytes", metadata.len(), METADATA_BYTES_MAX)
             .and_then(|()| self.session_timeline(user, peer));
-        self.planned(timeline, |timeline, sequencer, state, now| {
+        self.planned(timeline, |timeline, _, _, all| needs::session(user, *timeline, all), |timeline, sequencer, state, now| {
             sequencer.set_metadata(state, now, *timeline, user, metadata)
         })
     }

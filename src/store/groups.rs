@@ -3,12 +3,13 @@
 //! Never: stamps anything; the sequencer does.
 
 use super::append::batch_bytes_max;
+use super::needs;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{GroupId, Seq, Timeline, UserId, Version};
 use crate::limits::{JOIN_USERS_MAX, METADATA_BYTES_MAX, check};
 use crate::settings::GroupSettings;
-use crate::state::{Effect, Joined, join_bytes_max};
+use crate::state::{Need, Effect, Joined, join_bytes_max};
 use crate::storage::Body;
 
 /// What is known of a group.
@@ -33,7 +34,8 @@ impl Store {
     /// # Errors
     /// `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn create_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |sequencer, state, now| {
+        let checked = settings.check().and_then(|()| check_id(group.is_none()));
+        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
             sequencer.create_group(state, now, group, settings)
         })
     }
@@ -44,7 +46,8 @@ impl Store {
     /// # Errors
     /// `NotFound`, `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn set_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |sequencer, state, now| {
+        let checked = settings.check().and_then(|()| check_id(group.is_none()));
+        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
             sequencer.set_group(state, now, group, settings)
         })
     }
@@ -58,7 +61,7 @@ impl Store {
     pub fn set_group_metadata(&self, group: GroupId, metadata: &[u8]) -> Ticket<Effect> {
         let checked =
             check("metadata bytes", metadata.len(), METADATA_BYTES_MAX).and_then(|()| check_id(group.is_none()));
-        self.checked(checked, |sequencer, state, now| sequencer.set_group_metadata(state, now, group, metadata))
+        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| sequencer.set_group_metadata(state, now, group, metadata))
     }
 
     /// What is known of a group.
@@ -67,15 +70,17 @@ impl Store {
     /// `NotFound`, `InvalidInput` for id 0.
     pub fn group(&self, group: GroupId) -> Result<GroupInfo> {
         check_id(group.is_none())?;
-        let state = self.pipeline.state();
-        let head = state.head_of(Timeline::Group(group)).ok_or_else(|| no_group(group))?;
-        Ok(GroupInfo {
-            settings: head.tip.settings,
-            metadata: head.metadata.clone().map_or_else(Body::empty, Body::shared),
-            members: head.roster.as_ref().map_or(0, |roster| roster.len() as u64),
-            last: Seq(head.tip.last),
-            dissolved: head.tip.dissolved,
-        })
+        let found = self.pipeline.look(|state| {
+            let head = state.head_of(Timeline::Group(group))?;
+            Some(GroupInfo {
+                settings: head.tip.settings,
+                metadata: head.metadata.clone().map_or_else(Body::empty, Body::shared),
+                members: head.roster.as_ref().map_or(0, |roster| roster.len() as u64),
+                last: Seq(head.tip.last),
+                dissolved: head.tip.dissolved,
+            })
+        })?;
+        found.ok_or_else(|| no_group(group))
     }
 
     /// Ends a group for good: for everyone who has the session, also those who left, it becomes a
@@ -85,7 +90,7 @@ impl Store {
     /// # Errors
     /// `NotFound`; `InvalidInput` for id 0, `Poisoned`, `Closed`.
     pub fn dissolve(&self, group: GroupId) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |sequencer, state, now| sequencer.dissolve(state, now, group))
+        self.checked(check_id(group.is_none()), |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| sequencer.dissolve(state, now, group))
     }
 
     /// Makes the user a member; a present member stays one (`Unchanged`). The first join of an unknown
@@ -122,7 +127,8 @@ impl Store {
                 let bytes = join_bytes_max(users.len()) as usize;
                 check("bytes of a bulk join", bytes, batch_bytes_max(journal_bytes))
             });
-        self.checked(checked, |sequencer, state, now| sequencer.join(state, now, group, users))
+        let needs = |all: &mut Vec<Need>| users.iter().for_each(|user| needs::member(*user, Timeline::Group(group), all));
+        self.checked(checked, needs, |sequencer, state, now| sequencer.join(state, now, group, users))
     }
 
     /// Ends a membership. The session stays: frozen at the newest message, readable, counted until
@@ -133,7 +139,7 @@ impl Store {
     /// # Errors
     /// `NotFound` if the user never was a member; `InvalidInput`, `Poisoned`, `Closed`.
     pub fn leave(&self, group: GroupId, user: UserId) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none() || user.is_none()), |sequencer, state, now| {
+        self.checked(check_id(group.is_none() || user.is_none()), |all| needs::session(user, Timeline::Group(group), all), |sequencer, state, now| {
             sequencer.leave(state, now, group, user)
         })
     }

@@ -182,9 +182,8 @@ impl Store {
             Bounds::Times(low, high) => seqs_of_times(&self.pipeline, timeline, low, high)?,
         };
         let now = self.pipeline.now();
-        let state = self.pipeline.state();
-        let session = state.slot(timeline).and_then(|slot| state.session(user, slot));
-        let Some(row) = session else {
+        let found = self.pipeline.look(|state| gather(state, user, timeline, (low, high), query, now))?;
+        let Some(Gathered { window, first, last, mut spots, reader }) = found else {
             return match peer {
                 Peer::User(_) => Ok(Window::empty().empty_page(0)),
                 _ => {
@@ -193,31 +192,18 @@ impl Store {
                 }
             };
         };
-        let head = state.head(row.slot);
-        let window = Window::of(&state, head, user, &row);
-        let first = low.max(window.floor + 1);
-        let last = high.min(window.end);
         if first > last {
             return Ok(window.empty_page(high.clamp(window.floor, window.end)));
         }
         if query.messages == 0 || query.bytes == 0 {
             return Ok(window.empty_page(if query.newest_first { last } else { first - 1 }));
         }
-        let spot = |seq: u64| Spot::of(head, seq);
-        let shown = (first..=last).filter(|seq| !window.is_hidden(*seq));
-        let spots: Vec<Spot> = if query.newest_first {
-            shown.rev().take(query.messages).map(spot).collect()
-        } else {
-            shown.take(query.messages).map(spot).collect()
-        };
-        let reader = Reader::of(&state, now);
-        drop(state);
-
-        reader.touch(spots.iter().map(|spot| spot.place));
+        reader.files().resolve(timeline, &mut spots)?;
+        reader.touch(spots.iter().map(|spot| spot.at));
         let mut messages: Vec<Message> = Vec::with_capacity(spots.len());
         let mut bytes = 0;
         for spot in spots {
-            let message = reader.message(spot)?;
+            let message = reader.message(timeline, spot)?;
             bytes += message.body.len();
             if bytes > query.bytes && !messages.is_empty() {
                 break;
@@ -240,17 +226,48 @@ impl Store {
     }
 }
 
+/// What a page is made from, of one moment.
+struct Gathered {
+    window: Window,
+    /// The seqs within bounds and window; none if they cross.
+    first: u64,
+    last: u64,
+    spots: Vec<Spot>,
+    reader: Reader,
+}
+
+/// Gathers a page; `None` if the user has no such session.
+fn gather(
+    state: &State,
+    user: UserId,
+    timeline: Timeline,
+    (low, high): (u64, u64),
+    query: &HistoryQuery,
+    now: u64,
+) -> Option<Gathered> {
+    let row = state.slot(timeline).and_then(|slot| state.session(user, slot))?;
+    let head = state.head(row.slot);
+    let window = Window::of(state, head, user, &row);
+    let first = low.max(window.floor + 1);
+    let last = high.min(window.end);
+    let spot = |seq: u64| Spot::of(head, seq);
+    let shown = (first..=last).filter(|seq| !window.is_hidden(*seq));
+    let count = if query.bytes == 0 { 0 } else { query.messages };
+    let spots = if query.newest_first {
+        shown.rev().take(count).map(spot).collect()
+    } else {
+        shown.take(count).map(spot).collect()
+    };
+    Some(Gathered { window, first, last, spots, reader: Reader::of(state, now) })
+}
+
 /// The seqs whose timestamps lie in a range; timestamps rise with seqs.
 fn seqs_of_times(pipeline: &Pipeline, timeline: Timeline, low: u64, high: u64) -> Result<(u64, u64)> {
-    let (slot, last) = {
-        let state = pipeline.state();
-        match state.slot(timeline) {
-            Some(slot) => (slot, state.head(slot).tip.last),
-            None => return Ok((1, 0)),
-        }
-    };
-    let first = pipeline.first_not(slot, 1, last, |stored| stored.append.timestamp < low)?;
-    let after = pipeline.first_not(slot, first, last, |stored| stored.append.timestamp <= high)?;
+    let tip = pipeline.look(|state| state.head_of(timeline).map(|head| head.tip))?;
+    let Some(tip) = tip else { return Ok((1, 0)) };
+    let (trim, last) = (tip.trim(), tip.last);
+    let first = pipeline.first_not(timeline, trim + 1, last, |stored| stored.append.timestamp < low)?;
+    let after = pipeline.first_not(timeline, first, last, |stored| stored.append.timestamp <= high)?;
     Ok((first, after - 1))
 }
 

@@ -1,17 +1,22 @@
 //! Settings of the whole store, its time, and what it forgets.
-//! Owns: the checks of these calls. May touch: `pipeline`, `state`.
+//! Owns: the checks of these calls, rounds of maintenance. May touch: `pipeline`, `retention`, `state`.
 //! Never: deletes for age while the clock is in doubt.
 
+use super::options::Durability;
 use super::pipeline::Pipeline;
+use super::retention::{Round, Scope};
 use super::{Store, StoreTime, Ticket};
+use crate::error::Result;
 use crate::limits::HORIZON_MICROS;
 use crate::settings::Settings;
-use crate::state::{Effect, Maintained, Sequencer, State};
+use crate::state::{Need, Decided, Effect, Maintained, Sequencer, State, TrimPlan};
 use crate::time::Timestamp;
 use std::time::Duration;
 
 /// How often the store maintains itself.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(60);
+/// So many trims are on their way before they are waited for, all with one sync.
+const TRIMS_PER_WAIT: usize = 1_024;
 
 impl Store {
     /// How the store behaves now.
@@ -25,7 +30,7 @@ impl Store {
     /// # Errors
     /// `LimitExceeded` for one out of its range, `Full`, `Poisoned`, `Closed`.
     pub fn set_settings(&self, settings: Settings) -> Ticket<Effect> {
-        self.checked(settings.check(), |sequencer, _, now| sequencer.set_settings(now, settings))
+        self.checked(settings.check(), |_| (), |sequencer, _, now| sequencer.set_settings(now, settings))
     }
 
     /// What time it is for the store, and whether the wall clock is followed.
@@ -40,40 +45,78 @@ impl Store {
         self.pipeline.clock.accept();
     }
 
-    /// Forgets what is old enough at `now`, which is cut to store time: the horizon rises to the newest
-    /// version committed at least 90 days before. Cursors from below it are answered with `ResetRequired`,
-    /// and tombstones below it are told to nobody.
+    /// Does what is due at `now`, which is cut to store time.
+    ///
+    /// Forgets: the horizon rises to the newest version committed at least 90 days before. Cursors from below
+    /// it are answered with `ResetRequired`, and tombstones below it are told to nobody.
+    ///
+    /// Trims: of every timeline that has a [`crate::Retention`] the oldest messages beyond its bounds go, for
+    /// everyone, one change for each timeline. They are unread for nobody any more, pages end where they were
+    /// with [`crate::Edge::Trimmed`], and whoever names one is told [`crate::ErrorKind::Trimmed`]. Blocks while
+    /// there is much to trim.
     ///
     /// The store calls this itself once a minute, unless [`crate::Options::maintain`] says otherwise. While
-    /// the wall clock is not followed ([`StoreTime::is_stepped`]), nothing is forgotten.
+    /// the wall clock is not followed ([`StoreTime::is_stepped`]), nothing is forgotten or trimmed for its age.
     ///
     /// # Errors
-    /// `Full`, `Poisoned`, `Closed`.
+    /// `Full` once the reserve is used up, `Corruption`, `Io`, `Poisoned`, `Closed`. What was done before stays.
     pub fn maintain(&self, now: Timestamp) -> Ticket<Maintained> {
-        let horizon = old_version(&self.pipeline, now);
-        self.ticket((), |(), sequencer, _, now| sequencer.raise_horizon(now, horizon))
+        let decided = maintain(&self.pipeline, self.durability, now, Scope::All);
+        Ticket::new(&self.pipeline, self.durability, decided)
     }
 }
 
-/// The newest version that is old enough at `now` to be forgotten; 0 while the clock is in doubt.
-fn old_version(pipeline: &Pipeline, now: Timestamp) -> u64 {
+/// Raises the horizon, then trims.
+fn maintain(pipeline: &Pipeline, durability: Durability, now: Timestamp, scope: Scope) -> Result<Decided<Maintained>> {
+    let now = trusted(pipeline, now);
+    let horizon = now.map_or(Ok(0), |now| old_version(pipeline, now))?;
+    let mut decided = pipeline.sequence(
+        durability,
+        &mut (),
+        |(), _, _, _| (),
+        |(), sequencer, _, now| sequencer.raise_horizon(now, horizon),
+        |()| Ok(()),
+    )?;
+    let Ok(maintained) = &mut decided.result else { return Ok(decided) };
+    let mut waiting = 0;
+    Round::new(pipeline, now, scope).plan(|mut plan| {
+        let needs =
+            |plan: &TrimPlan, _: &Sequencer, _: &State, all: &mut Vec<Need>| all.push(Need::Head(plan.timeline));
+        let trim =
+            |plan: &mut TrimPlan, sequencer: &mut Sequencer, state: &State, now| sequencer.trim(state, now, plan);
+        let Decided { result, rests_on } = pipeline.sequence(durability, &mut plan, needs, trim, |_| Ok(()))?;
+        let messages = result?;
+        maintained.timelines_trimmed += u64::from(messages > 0);
+        maintained.messages_trimmed += messages;
+        decided.rests_on = decided.rests_on.max(rests_on);
+        waiting += 1;
+        if waiting == TRIMS_PER_WAIT {
+            waiting = 0;
+            pipeline.reach(rests_on, durability)?;
+        }
+        Ok(())
+    })?;
+    Ok(decided)
+}
+
+/// By what ages are judged: `now`, but not later than store time; `None` while the clock is in doubt.
+fn trusted(pipeline: &Pipeline, now: Timestamp) -> Option<u64> {
     let time = pipeline.clock.time();
-    if time.is_stepped {
-        return 0;
-    }
-    let state = pipeline.state();
-    let now = now.min(time.now.max(Timestamp(state.time)));
-    now.0.checked_sub(HORIZON_MICROS).map_or(0, |time| state.last_version_at(time))
+    let store_time = time.now.max(Timestamp(pipeline.state().time));
+    (!time.is_stepped).then_some(now.min(store_time).0)
+}
+
+/// The newest version that is old enough at `now` to be forgotten; 0 if there is none.
+fn old_version(pipeline: &Pipeline, now: u64) -> Result<u64> {
+    now.checked_sub(HORIZON_MICROS).map_or(Ok(0), |time| pipeline.last_version_at(time))
 }
 
 /// The work of the maintaining thread: once a minute.
 pub(super) fn maintain_in_background(pipeline: &Pipeline) {
     while pipeline.progress.wait_maintain(MAINTAIN_EVERY) {
-        let horizon = old_version(pipeline, Timestamp::MAX);
         let durability = pipeline.options.durability;
-        let raise = |(): &mut (), sequencer: &mut Sequencer, _: &State, now| sequencer.raise_horizon(now, horizon);
         // A failure poisons the store, or is met again by the next round.
-        if let Ok(decided) = pipeline.sequence(durability, &mut (), raise, |()| Ok(())) {
+        if let Ok(decided) = maintain(pipeline, durability, Timestamp::MAX, Scope::Due) {
             let _ = pipeline.reach(decided.rests_on, durability);
         }
     }

@@ -2,6 +2,7 @@
 //! Owns: clamping them to what is published, finding their ordinals. May touch: `pipeline`, `state`.
 //! Never: stamps anything; the sequencer does.
 
+use super::needs;
 use super::pipeline::Pipeline;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ impl Store {
             let (target, ordinal) = target(&self.pipeline, timeline, user, upto)?;
             Ok(MarkPlan { timeline, user, target, ordinal })
         });
-        self.planned(plan, |plan, sequencer, state, now| sequencer.mark_read(state, now, plan))
+        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.mark_read(state, now, plan))
     }
 
     /// Notes that everything up to `upto` reached the user, for the receipts of those who sent it. The
@@ -32,11 +33,11 @@ impl Store {
     /// # Errors
     /// As [`Store::mark_read`].
     pub fn mark_delivered(&self, user: UserId, peer: Peer, upto: Seq) -> Ticket<Effect> {
-        let plan = self.session_timeline(user, peer).map(|timeline| {
-            let end = published_end(&self.pipeline, timeline, user).map_or(0, |end| end.seq);
-            MarkPlan { timeline, user, target: upto.0.min(end), ordinal: 0 }
+        let plan = self.session_timeline(user, peer).and_then(|timeline| {
+            let end = published_end(&self.pipeline, timeline, user)?.map_or(0, |end| end.seq);
+            Ok(MarkPlan { timeline, user, target: upto.0.min(end), ordinal: 0 })
         });
-        self.planned(plan, |plan, sequencer, state, now| sequencer.mark_delivered(state, now, plan))
+        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.mark_delivered(state, now, plan))
     }
 
     /// Moves the user's read mark back, so that the messages from `seq` on are unread again, but for
@@ -51,7 +52,7 @@ impl Store {
         }
         let plan =
             self.session_timeline(user, peer).and_then(|timeline| plan_unread(&self.pipeline, timeline, user, seq));
-        self.planned(plan, |plan, sequencer, state, now| sequencer.mark_unread_from(state, now, plan))
+        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.mark_unread_from(state, now, plan))
     }
 
     /// Takes everything up to `upto` out of the user's sight, on all its devices, for good. The session
@@ -83,42 +84,42 @@ impl Store {
             let (target, ordinal) = target(&self.pipeline, timeline, user, upto)?;
             Ok(ClearPlan { timeline, user, target, ordinal, removes })
         });
-        self.planned(plan, |plan, sequencer, state, now| sequencer.clear(state, now, plan))
+        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.clear(state, now, plan))
     }
 }
 
 /// `upto`, clamped to what is published and shown, and the ordinal there.
 fn target(pipeline: &Pipeline, timeline: Timeline, user: UserId, upto: Seq) -> Result<(u64, u64)> {
-    let Some(end) = published_end(pipeline, timeline, user) else {
+    let Some(end) = published_end(pipeline, timeline, user)? else {
         return Ok((0, 0));
     };
     let target = upto.0.min(end.seq);
-    Ok((target, if target == end.seq { end.ordinal } else { pipeline.ordinal(end.slot, target)? }))
+    Ok((target, if target == end.seq { end.ordinal } else { pipeline.ordinal(timeline, target)? }))
 }
 
 fn plan_unread(pipeline: &Pipeline, timeline: Timeline, user: UserId, seq: Seq) -> Result<UnreadPlan> {
     let mut plan = UnreadPlan { timeline, user, seq: seq.0, end: 0, ordinal_before: 0 };
-    let Some(end) = published_end(pipeline, timeline, user) else {
+    let Some(end) = published_end(pipeline, timeline, user)? else {
         return Ok(plan);
     };
     plan.end = end.seq;
     if (1..=end.seq).contains(&seq.0) {
-        plan.ordinal_before = pipeline.ordinal(end.slot, seq.0 - 1)?;
+        plan.ordinal_before = pipeline.ordinal(timeline, seq.0 - 1)?;
     }
     Ok(plan)
 }
 
 /// The newest message of a session that is published.
 struct PublishedEnd {
-    slot: u32,
     seq: u64,
     ordinal: u64,
 }
 
-fn published_end(pipeline: &Pipeline, timeline: Timeline, user: UserId) -> Option<PublishedEnd> {
-    let state = pipeline.state();
-    let slot = state.slot(timeline)?;
-    let row = state.session(user, slot)?;
-    let tip = state.head(slot).tip;
-    Some(PublishedEnd { slot, seq: row.end(tip.last), ordinal: row.end_ordinal(&tip) })
+fn published_end(pipeline: &Pipeline, timeline: Timeline, user: UserId) -> Result<Option<PublishedEnd>> {
+    pipeline.look(|state| {
+        let slot = state.slot(timeline)?;
+        let row = state.session(user, slot)?;
+        let tip = state.head(slot).tip;
+        Some(PublishedEnd { seq: row.end(tip.last), ordinal: row.end_ordinal(&tip) })
+    })
 }

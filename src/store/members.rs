@@ -3,6 +3,7 @@
 //! Never: reads a message but the one that receipts are asked for.
 
 use super::groups::{check_id, no_group};
+use super::needs;
 use super::{Store, Ticket};
 use crate::change::SetMember;
 use crate::error::{Error, ErrorKind, Result};
@@ -110,7 +111,7 @@ impl Store {
 
     fn set_member(&self, checked: Result<()>, member: SetMember, data: &[u8]) -> Ticket<Effect> {
         let checked = checked.and_then(|()| check_id(member.group.is_none() || member.user.is_none()));
-        self.checked(checked, |sequencer, state, now| sequencer.set_member(state, now, member, data))
+        self.checked(checked, |all| needs::session(member.user, Timeline::Group(member.group), all), |sequencer, state, now| sequencer.set_member(state, now, member, data))
     }
 
     /// The members of a group with ids above `after`, at most `limit`, at most [`MEMBERS_MAX`]. Of a
@@ -121,11 +122,13 @@ impl Store {
     pub fn members(&self, group: GroupId, after: UserId, limit: usize) -> Result<Members> {
         check("members of a page", limit, MEMBERS_MAX)?;
         check_id(group.is_none())?;
-        let state = self.pipeline.state();
-        let head = state.head_of(Timeline::Group(group)).ok_or_else(|| no_group(group))?;
-        let mut seats = head.roster.iter().flat_map(|roster| roster.after(after));
-        let members = seats.by_ref().take(limit).filter_map(|seat| member(&state, group, seat)).collect();
-        Ok(Members { members, more: seats.next().is_some() })
+        let found = self.pipeline.look(|state| {
+            let head = state.head_of(Timeline::Group(group))?;
+            let mut seats = head.roster.iter().flat_map(|roster| roster.after(after));
+            let members = seats.by_ref().take(limit).filter_map(|seat| member(state, group, seat)).collect();
+            Some(Members { members, more: seats.next().is_some() })
+        })?;
+        found.ok_or_else(|| no_group(group))
     }
 
     /// The groups in which the user is now, with ids above `after`, at most `limit`, at most
@@ -136,14 +139,14 @@ impl Store {
     pub fn groups_of(&self, user: UserId, after: GroupId, limit: usize) -> Result<Groups> {
         check("groups of a page", limit, MEMBERS_MAX)?;
         check_id(user.is_none())?;
-        let state = self.pipeline.state();
-        let rows = state.rows(user).iter().filter(|row| row.is_present());
-        let mut groups: Vec<GroupId> = rows
-            .map(|row| state.head(row.slot))
-            .filter(|head| !head.tip.dissolved)
-            .filter_map(|head| if let Timeline::Group(group) = head.timeline { Some(group) } else { None })
-            .filter(|group| *group > after)
-            .collect();
+        let mut groups: Vec<GroupId> = self.pipeline.look(|state| {
+            let rows = state.rows(user).iter().filter(|row| row.is_present());
+            rows.map(|row| state.head(row.slot))
+                .filter(|head| !head.tip.dissolved)
+                .filter_map(|head| if let Timeline::Group(group) = head.timeline { Some(group) } else { None })
+                .filter(|group| *group > after)
+                .collect()
+        })?;
         groups.sort_unstable();
         let more = groups.len() > limit;
         groups.truncate(limit);
@@ -163,8 +166,7 @@ impl Store {
     pub fn receipts(&self, user: UserId, peer: Peer, seq: Seq, after: UserId, limit: usize) -> Result<Receipts> {
         check("receipts of a page", limit, MEMBERS_MAX)?;
         let timeline = self.session_timeline(user, peer)?;
-        let slot = {
-            let state = self.pipeline.state();
+        self.pipeline.look(|state| {
             let Some(row) = state.slot(timeline).and_then(|slot| state.session(user, slot)) else {
                 let message = format!("no such session: {timeline} user={}", user.0);
                 return Err(Error::new(ErrorKind::NotFound, message));
@@ -177,12 +179,18 @@ impl Store {
                 let message = format!("the message {what}: {timeline} user={} seq={}", user.0, seq.0);
                 return Err(Error::new(kind, message));
             }
-            row.slot
-        };
-        let sender = self.pipeline.stored(slot, seq.0)?.append.sender;
-        let state = self.pipeline.state();
-        let head = state.head(slot);
+            Ok(())
+        })??;
+        let sender = self.pipeline.stored(timeline, seq.0)?.append.sender;
+        self.pipeline.look(|state| receipts(state, timeline, seq, sender, after, limit))
+    }
+}
+
+/// What the seats of a timeline say about a message.
+fn receipts(state: &State, timeline: Timeline, seq: Seq, sender: UserId, after: UserId, limit: usize) -> Receipts {
         let mut found = Receipts { members: 0, delivered: 0, read: 0, receipts: Vec::new(), more: false };
+        let Some(slot) = state.slot(timeline) else { return found };
+        let head = state.head(slot);
         let could = |seat: &Seat| seat.joined_at < seq.0 && seat.user != sender;
         let receipt = |seat: &Seat| Receipt { user: seat.user, read: seat.read_max >= seq.0 };
         let has_got = |seat: &Seat| could(seat) && seat.delivered_max >= seq.0;
@@ -200,14 +208,13 @@ impl Store {
             found.receipts = listed.by_ref().take(limit).map(receipt).collect();
             found.more = listed.next().is_some();
         } else {
-            let seats = ends(&state, timeline, slot);
+            let seats = ends(state, timeline, slot);
             count(&seats);
             let mut listed = seats.iter().filter(|seat| seat.user > after && has_got(seat));
             found.receipts = listed.by_ref().take(limit).map(receipt).collect();
             found.more = listed.next().is_some();
         }
-        Ok(found)
-    }
+        found
 }
 
 fn member(state: &State, group: GroupId, seat: &Seat) -> Option<Member> {

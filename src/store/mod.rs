@@ -8,7 +8,20 @@ mod clock;
 
 mod progress;
 
+mod statistics;
+
+mod load;
+
+mod needs;
+
+mod open;
+mod rounds;
+
 mod pipeline;
+
+mod seal;
+
+mod merge;
 
 mod ticket;
 
@@ -21,6 +34,8 @@ mod members;
 mod marks;
 
 mod flags;
+
+mod retention;
 
 mod maintain;
 
@@ -69,7 +84,7 @@ pub use visible::{Amendment, AmendmentKind};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Epoch, Peer, Timeline, UserId, Version};
 use crate::journal::Recovery;
-use crate::state::{Answer, Sequencer, State};
+use crate::state::{Answer, Need, Sequencer, State};
 use crate::storage::{RealStorage, Storage};
 use pipeline::Pipeline;
 use std::fmt;
@@ -128,9 +143,10 @@ impl Store {
             let works = [
                 ("restante-sync", Pipeline::sync_in_background as fn(&Pipeline)),
                 ("restante-prepare", Pipeline::prepare_in_background),
+                ("restante-seal", Pipeline::seal_in_background),
                 ("restante-maintain", maintain::maintain_in_background),
             ];
-            for (name, work) in works.into_iter().take(if maintains { 3 } else { 2 }) {
+            for (name, work) in works.into_iter().take(if maintains { 4 } else { 3 }) {
                 let shared = pipeline.clone();
                 let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
                 match thread {
@@ -180,14 +196,15 @@ impl Store {
         })
     }
 
-    /// A change that is decided from a plan.
+    /// A change that is decided from a plan. `needs` says what must be in memory for that.
     fn planned<P, T>(
         &self,
         plan: Result<P>,
+        needs: impl Fn(&P, &Sequencer, &State, &mut Vec<Need>),
         mut decide: impl FnMut(&mut P, &mut Sequencer, &State, u64) -> Answer<T>,
     ) -> Ticket<T> {
         match plan {
-            Ok(plan) => self.ticket(plan, &mut decide),
+            Ok(plan) => self.ticket(plan, needs, &mut decide),
             Err(error) => Ticket::ready(Err(error)),
         }
     }
@@ -196,18 +213,21 @@ impl Store {
     fn checked<T>(
         &self,
         checked: Result<()>,
+        needs: impl Fn(&mut Vec<Need>),
         mut decide: impl FnMut(&mut Sequencer, &State, u64) -> Answer<T>,
     ) -> Ticket<T> {
-        self.planned(checked, |(), sequencer, state, now| decide(sequencer, state, now))
+        let needs = |(): &(), _: &Sequencer, _: &State, all: &mut Vec<Need>| needs(all);
+        self.planned(checked, needs, |(), sequencer, state, now| decide(sequencer, state, now))
     }
 
     /// Sequences a change.
     fn ticket<P, T>(
         &self,
         mut plan: P,
+        needs: impl Fn(&P, &Sequencer, &State, &mut Vec<Need>),
         decide: impl FnMut(&mut P, &mut Sequencer, &State, u64) -> Answer<T>,
     ) -> Ticket<T> {
-        let decided = self.pipeline.sequence(self.durability, &mut plan, decide, |_| Ok(()));
+        let decided = self.pipeline.sequence(self.durability, &mut plan, needs, decide, |_| Ok(()));
         Ticket::new(&self.pipeline, self.durability, decided)
     }
 

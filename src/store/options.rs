@@ -3,7 +3,7 @@
 //! Never: holds anything that can change an answer; such settings are changes.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_MIN, SYNC_DELAY_MS_MAX};
+use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_MIN, MEMORY_BYTES_MIN, SYNC_DELAY_MS_MAX};
 use crate::storage::ReadMode;
 use crate::time::{Clock, SystemClock};
 use std::fmt;
@@ -42,6 +42,7 @@ pub struct Options {
     pub(crate) threads: Threads,
     pub(crate) sync_delay: Duration,
     pub(crate) maintain: bool,
+    pub(crate) memory_bytes: u64,
 }
 
 impl Default for Options {
@@ -54,6 +55,7 @@ impl Default for Options {
             threads: Threads::default(),
             sync_delay: Duration::from_millis(10),
             maintain: true,
+            memory_bytes: 256 << 20,
         }
     }
 }
@@ -67,6 +69,7 @@ impl fmt::Debug for Options {
             .field("threads", &self.threads)
             .field("sync_delay", &self.sync_delay)
             .field("maintain", &self.maintain)
+            .field("memory_bytes_max", &self.memory_bytes)
             .finish_non_exhaustive()
     }
 }
@@ -121,7 +124,20 @@ impl Options {
         self
     }
 
+    /// About how many bytes of memory what the store keeps of its timelines and users may take. Default
+    /// 256 MiB, at least [`MEMORY_BYTES_MIN`]. What is not used is let go and read again when it is needed;
+    /// what no sealing has written down yet stays, and a sealing begins early when that is a quarter of it.
+    /// Mapped files are not counted: the operating system takes their pages back as it likes.
+    pub fn memory_bytes_max(mut self, bytes: u64) -> Options {
+        self.memory_bytes = bytes;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
+        if self.memory_bytes < MEMORY_BYTES_MIN {
+            let message = format!("memory_bytes_max is too small: least={MEMORY_BYTES_MIN} got={}", self.memory_bytes);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
         if self.journal_bytes < JOURNAL_BYTES_MIN {
             let message = format!("journal_bytes is too small: least={JOURNAL_BYTES_MIN} got={}", self.journal_bytes);
             return Err(Error::new(ErrorKind::InvalidInput, message));

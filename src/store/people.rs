@@ -2,11 +2,12 @@
 //! Owns: the checks of these calls, the steps by which a user is removed. May touch: `pipeline`, `state`.
 //! Never: stamps anything; the sequencer does.
 
+use super::needs;
 use super::visible::Sessions;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NameKind, Timeline, UserId};
-use crate::state::{AmendFound, AmendPlan, Effect};
+use crate::state::{Need, Sequencer, State, AmendFound, AmendPlan, Effect};
 
 /// What removing a user did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,12 +28,15 @@ impl Store {
     /// # Errors
     /// `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn add_user(&self, user: UserId) -> Ticket<Effect> {
-        self.checked(check_user(user), |sequencer, state, now| sequencer.add_user(state, now, user))
+        self.checked(check_user(user), |all| all.push(Need::Person(user)), |sequencer, state, now| sequencer.add_user(state, now, user))
     }
 
     /// Whether the user exists, by what is published.
-    pub fn user_exists(&self, user: UserId) -> bool {
-        self.pipeline.state().exists_since(user) > 0
+    ///
+    /// # Errors
+    /// `Corruption`, `Io`.
+    pub fn user_exists(&self, user: UserId) -> Result<bool> {
+        self.pipeline.look(|state| state.exists_since(user) > 0)
     }
 
     /// Removes a user: it leaves its groups, its sessions are dropped and its name is free. What it sent
@@ -48,23 +52,24 @@ impl Store {
     pub fn remove_user(&self, user: UserId, recall_all: bool) -> Result<RemovedUser> {
         check_user(user)?;
         let mut removed = RemovedUser::default();
-        if !self.user_exists(user) {
+        if !self.user_exists(user)? {
             // Its removal may be on its way; the answer rests on it.
             return self.end_user(user).map(|_| removed);
         }
         loop {
             let forget = |timeline| {
-                self.ticket((), move |(), sequencer, state, now| sequencer.forget(state, now, timeline, user))
+                let needs = move |(): &(), _: &Sequencer, _: &State, all: &mut Vec<Need>| needs::member(user, timeline, all);
+                self.ticket((), needs, move |(), sequencer, state, now| sequencer.forget(state, now, timeline, user))
             };
             // All are on their way before the first is waited for, so that they share a sync.
-            let forgotten: Vec<Ticket<Effect>> = self.sessions_of(user).into_iter().map(forget).collect();
+            let forgotten: Vec<Ticket<Effect>> = self.sessions_of(user)?.into_iter().map(forget).collect();
             for ticket in forgotten {
                 removed.sessions += u64::from(ticket.wait()? != Effect::Unchanged);
             }
             if recall_all {
                 removed.recalled += self.recall_everything_of(user)?;
             }
-            let had_name = self.name_of(NameKind::User, user.0).is_some();
+            let had_name = self.name_of(NameKind::User, user.0)?.is_some();
             if let Some(effect) = self.end_user(user)? {
                 removed.names += u64::from(had_name && effect != Effect::Unchanged);
                 return Ok(removed);
@@ -74,36 +79,38 @@ impl Store {
 
     /// Ends a user's existence; `None` if it has a session again.
     fn end_user(&self, user: UserId) -> Result<Option<Effect>> {
-        self.ticket((), |(), sequencer, state, now| sequencer.remove_user(state, now, user)).wait()
+        self.ticket((), |(), _, _, all| needs::removal(user, all), |(), sequencer, state, now| sequencer.remove_user(state, now, user)).wait()
     }
 
     /// The timelines in which the user has a session, in order.
-    fn sessions_of(&self, user: UserId) -> Vec<Timeline> {
-        let state = self.pipeline.state();
-        let sessions = Sessions::of(&state, user);
-        let rows = sessions.iter().filter(|row| row.is_session());
-        let mut timelines: Vec<Timeline> = rows.map(|row| state.head(row.slot).timeline).collect();
-        timelines.sort_unstable();
-        timelines
+    fn sessions_of(&self, user: UserId) -> Result<Vec<Timeline>> {
+        self.pipeline.look(|state| {
+            let sessions = Sessions::of(state, user);
+            let rows = sessions.iter().filter(|row| row.is_session());
+            let mut timelines: Vec<Timeline> = rows.map(|row| state.timeline_at(row.slot)).collect();
+            timelines.sort_unstable();
+            timelines
+        })
     }
 
     fn recall_everything_of(&self, user: UserId) -> Result<u64> {
-        let sent: Vec<(Timeline, u32, u64)> = {
-            let state = self.pipeline.state();
-            let rows = state.rows(user).iter().filter(|row| row.own_last > 0 && !state.head(row.slot).tip.dissolved);
-            let mut sent: Vec<_> = rows.map(|row| (state.head(row.slot).timeline, row.slot, row.own_last)).collect();
+        let sent: Vec<(Timeline, u64, u64)> = self.pipeline.look(|state| {
+            let rows = state.rows(user).iter().filter(|row| row.own_last > 0).map(|row| (row, state.head(row.slot)));
+            let sent = rows.map(|(row, head)| (head.timeline, row.own_last, head.tip.trim()));
+            let mut sent: Vec<_> = sent.filter(|(_, own_last, trim)| own_last > trim).collect();
             sent.sort_unstable();
             sent
-        };
+        })?;
         let mut recalled = 0;
         let mut tickets: Vec<Ticket<Effect>> = Vec::new();
-        for (timeline, slot, mut seq) in sent {
-            while seq > 0 {
-                let append = self.pipeline.stored(slot, seq)?.append;
+        for (timeline, mut seq, trim) in sent {
+            while seq > trim {
+                let append = self.pipeline.stored(timeline, seq)?.append;
                 let (ordinal, counts, alerts) = (append.ordinal, append.counts, append.alerts);
                 let found = Some(AmendFound { ordinal, counts, alerts, body_version: 0, is_same: false });
                 let plan = AmendPlan { timeline, seq, by: UserId::NONE, recalls: true, found };
-                tickets.push(self.ticket(plan, |plan, sequencer, state, now| sequencer.amend(state, now, plan, &[])));
+                let needs = |plan: &AmendPlan, _: &Sequencer, _: &State, all: &mut Vec<Need>| all.push(Need::Head(plan.timeline));
+                tickets.push(self.ticket(plan, needs, |plan, sequencer, state, now| sequencer.amend(state, now, plan, &[])));
                 if tickets.len() == RECALLS_PER_WAIT {
                     recalled += wait_all(&mut tickets)?;
                 }
@@ -124,7 +131,7 @@ fn wait_all(tickets: &mut Vec<Ticket<Effect>>) -> Result<u64> {
     for ticket in tickets.drain(..) {
         match ticket.wait() {
             Ok(effect) => recalled += u64::from(effect != Effect::Unchanged),
-            // The group was dissolved meanwhile, and its messages with it.
+            // It was trimmed meanwhile, or the group dissolved and its messages with it.
             Err(error) if error.kind() == ErrorKind::Trimmed => {}
             Err(error) => return Err(error),
         }

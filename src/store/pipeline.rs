@@ -5,19 +5,22 @@
 //! Locks, always taken in this order: closing, writer, committing, spare, sequencer, state, progress.
 
 use super::clock::WatchedClock;
+use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
-use crate::change::Decoded;
+use super::rounds::Rounds;
+use super::seal::{Sealing, UNSEALED_MAX};
+use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
-    CommitPoint, Epochs, LocalSync, OpenMark, Place, RecoverOptions, Recovery, Spare, SyncPoint, Writer, prepare_spare,
-    recover,
+    CommitPoint, Epochs, Installed, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions, Recovery, Replayed, Spare, SyncPoint, Writer,
+    prepare_spare, recover,
 };
-use crate::state::{Answer, Decided, Sequenced, Sequencer, Stale, State};
+use crate::state::{Answer, Decided, Need, Sequenced, Sequencer, Stale, State, take_misses};
 use crate::storage::{Storage, StorageLock};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// Once so many bytes of a `Buffered` store are not synced, the background thread syncs at once.
@@ -36,7 +39,8 @@ pub(crate) struct Pipeline {
     pub epochs: Epochs,
     pub progress: Progress,
     pub clock: WatchedClock,
-    storage: Arc<dyn Storage>,
+    pub rounds: Rounds,
+    pub storage: Arc<dyn Storage>,
     commit_point: Box<dyn CommitPoint>,
     sequencer: Mutex<Sequencer>,
     writer: Mutex<WriterSide>,
@@ -52,6 +56,12 @@ pub(crate) struct Pipeline {
     /// No file is touched any more. Set under the writer's and the spare's lock.
     closed: AtomicBool,
     closing: Mutex<Closing>,
+    pub uuid: [u8; 16],
+    /// What the hashes of client ids in rows begin with.
+    pub dedup_seed: u64,
+    /// Held while a journal is sealed, or segments are installed.
+    pub sealing: Mutex<Sealing>,
+    pub statistics: Counters,
 }
 
 /// The directory's lock, and what became of the store once it is let go.
@@ -88,20 +98,19 @@ impl Pipeline {
             }
             _ => Error::io("lock", &storage.path(""), error),
         })?;
-        let mut state = State::new();
         let unsynced = options.durability == Durability::Buffered;
         let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced };
-        let recovered = recover(&storage, &how, &mut |replayed| {
-            let Decoded { change, commit, tail } = &replayed.decoded;
-            state.admits(change, tail, *commit)?;
-            state.apply(change, tail, replayed.place, *commit);
-            Ok(())
-        })?;
-        let mut files = crate::journal::FileTable::default();
+        let mut opening = Opening::new(&storage);
+        let recovered = recover(&storage, &how, &mut opening)?;
+        let Opening { mut state, dedup_seed, .. } = opening;
+        let mut files = (*state.files).clone();
         recovered.files.into_iter().for_each(|file| files.add(file));
         state.files = Arc::new(files);
+        let uuid = recovered.end.current.header.uuid;
+        let dedup_seed = dedup_seed.unwrap_or(xxhash_rust::xxh3::xxh3_64(&uuid));
         let writer = Writer::new(storage.clone(), recovered.end);
         let reserve = options.journal_bytes / RESERVE_PART;
+        let next_segment = writer.manifest().next_segment;
         let sequencer = Sequencer::new(&state, writer.room(), reserve);
         let version = state.version;
         Ok(Pipeline {
@@ -109,6 +118,7 @@ impl Pipeline {
             epochs: writer.open_mark().epochs.clone(),
             progress: Progress::new(version),
             clock: WatchedClock::new(options.clock.clone()),
+            rounds: Rounds::default(),
             storage,
             commit_point: Box::new(LocalSync),
             sequencer: Mutex::new(sequencer),
@@ -127,6 +137,10 @@ impl Pipeline {
             committing: Mutex::new(()),
             closed: AtomicBool::new(false),
             closing: Mutex::new(Closing { lock: Some(lock), result: None }),
+            uuid,
+            dedup_seed,
+            sealing: Mutex::new(Sealing::new(next_segment)),
+            statistics: Counters::default(),
             options,
         })
     }
@@ -134,6 +148,11 @@ impl Pipeline {
     /// What is published. Held only to gather: never while a message is read or anything waits.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().expect("no thread panicked while it published")
+    }
+
+    /// The same, for whoever takes in what is on disk or lets it go.
+    pub fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect("no thread panicked while it published")
     }
 
     /// The clock, within the range the store takes.
@@ -147,19 +166,39 @@ impl Pipeline {
         &self,
         durability: Durability,
         call: &mut C,
+        needs: impl Fn(&C, &Sequencer, &State, &mut Vec<Need>),
         mut decide: impl FnMut(&mut C, &mut Sequencer, &State, u64) -> Answer<T>,
         mut recheck: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Decided<T>> {
         if durability == Durability::Buffered && !self.unsynced_marked.load(Ordering::Acquire) {
             self.mark_unsynced().map_err(|error| self.refusal(error))?;
         }
+        let (mut needed, mut segments) = (Vec::new(), None);
         loop {
             let answer = {
                 let mut sequencer = self.sequencer();
                 let queued = sequencer.forming.len();
-                let answer = decide(call, &mut sequencer, &self.state(), self.now());
+                let state = self.state();
+                if !state.is_all_here() {
+                    needed.clear();
+                    needs(call, &sequencer, &state, &mut needed);
+                    take_misses();
+                }
+                let is_missing = needed.iter().any(|need| !state.has(need));
+                let answer = if is_missing {
+                    segments = Some(state.segments.clone());
+                    Err(Stale::Missing)
+                } else {
+                    decide(call, &mut sequencer, &state, self.now())
+                };
                 if sequencer.forming.len() > queued {
                     self.calls.fetch_add(1, Ordering::Relaxed);
+                    let version = sequencer.last_version();
+                    needed.iter().for_each(|need| state.pin(need, version));
+                    debug_assert_eq!(take_misses(), [], "a change is decided with all it needs in memory");
+                }
+                if is_missing {
+                    needed.retain(|need| !state.has(need));
                 }
                 answer
             };
@@ -176,6 +215,10 @@ impl Pipeline {
                 }
                 Err(Stale::Recheck) => recheck(call)?,
                 Err(Stale::Pending(version)) => self.publish_up_to(version).map_err(|error| self.refusal(error))?,
+                Err(Stale::Missing) => {
+                    let segments = segments.take().expect("it was kept with what was missing");
+                    self.load(&segments, &needed)?;
+                }
                 Err(Stale::NeedsRoom) => self.make_room().map_err(|error| self.refusal(error))?,
             }
         }
@@ -302,12 +345,13 @@ impl Pipeline {
         state.files = Arc::new(files);
         drop(state);
         self.progress.kick_prepare();
+        self.progress.kick_seal();
         self.progress.kick_sync(Instant::now());
         Ok(())
     }
 
     /// Makes everything up to `version` durable: one thread syncs for all who wait meanwhile.
-    fn sync_to(&self, version: u64) -> Result<()> {
+    pub fn sync_to(&self, version: u64) -> Result<()> {
         while self.progress.lead_or_wait(version)? {
             let result = self.lead();
             self.progress.wake();
@@ -397,12 +441,59 @@ impl Pipeline {
     fn make_room(&self) -> Result<()> {
         // A roll that is queued but not done still holds the last spare.
         self.write_forming()?;
+        if self.options.threads == Threads::Inline {
+            self.seal_all()?;
+            while self.merge_next()? {}
+        } else if self.unsealed_count() >= UNSEALED_MAX {
+            // Who writes faster than can be sealed seals, too: what waits stays bounded.
+            self.statistics.stalls.fetch_add(1, Ordering::Relaxed);
+            self.seal_next()?;
+        }
         self.prepare_next().map_err(|error| match error.kind() {
             ErrorKind::Full => {
                 Error::new(ErrorKind::Full, "no room on the disk for another journal file").caused_by(error)
             }
             _ => error,
         })
+    }
+
+    /// How many closed journals are not sealed.
+    fn unsealed_count(&self) -> usize {
+        self.writer().writer.manifest().unsealed().len()
+    }
+
+    /// Goes on in a new journal file at once, so that the present one can be sealed.
+    pub fn roll_now(&self) -> Result<()> {
+        loop {
+            self.write_forming()?;
+            self.prepare_next()?;
+            let mut side = self.writer();
+            self.check_open()?;
+            self.progress.check()?;
+            if self.sequencer().rolls_now() {
+                return self.roll(&mut side).map_err(|error| self.poison(error));
+            }
+        }
+    }
+
+    /// The closed journals that are not sealed, oldest first.
+    pub fn unsealed(&self) -> Vec<LiveFile> {
+        self.writer().writer.manifest().unsealed().to_vec()
+    }
+
+    /// Writes to the journal, synced, that the manifest changes; false if the present journal has no room.
+    pub fn write_install(&self, install: impl FnOnce(&Manifest) -> Installed) -> Result<bool> {
+        let mut side = self.writer();
+        self.check_open()?;
+        self.progress.check()?;
+        let installed = install(side.writer.manifest());
+        if !side.writer.install(&installed).map_err(|error| self.poison(error))? {
+            return Ok(false);
+        }
+        let point = side.writer.sync_point();
+        self.commit(&point)?;
+        side.writer.synced(&point).map_err(|error| self.poison(error))?;
+        Ok(true)
     }
 
     /// Makes a spare file if there is none.
@@ -487,7 +578,7 @@ impl Pipeline {
         mark().map_err(|error| self.poison(error))
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::Acquire) { Err(closed()) } else { Ok(()) }
     }
 
@@ -516,6 +607,10 @@ impl Pipeline {
     /// The work of the preparing thread.
     pub fn prepare_in_background(&self) {
         while self.progress.wait_prepare() {
+            if self.unsealed_count() >= UNSEALED_MAX {
+                // Who needs a file seals first; afterwards this thread is asked again.
+                continue;
+            }
             // A failure is met again, and reported, by the call that needs the file.
             let _ = self.prepare_next();
         }

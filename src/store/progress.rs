@@ -25,6 +25,7 @@ pub(crate) struct Progress {
     sync_alarm: Condvar,
     prepare_alarm: Condvar,
     maintain_alarm: Condvar,
+    seal_alarm: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +41,7 @@ struct Waiters {
 struct Alarms {
     sync_at: Option<Instant>,
     prepare: bool,
+    seal: bool,
     stop: bool,
 }
 
@@ -58,6 +60,7 @@ impl Progress {
             sync_alarm: Condvar::new(),
             prepare_alarm: Condvar::new(),
             maintain_alarm: Condvar::new(),
+            seal_alarm: Condvar::new(),
         }
     }
 
@@ -182,6 +185,12 @@ impl Progress {
         self.sync_alarm.notify_one();
     }
 
+    /// Lets the background thread seal and merge what is due.
+    pub fn kick_seal(&self) {
+        self.alarms().seal = true;
+        self.seal_alarm.notify_one();
+    }
+
     /// Lets the background thread prepare a file.
     pub fn kick_prepare(&self) {
         self.alarms().prepare = true;
@@ -194,6 +203,17 @@ impl Progress {
         self.sync_alarm.notify_all();
         self.prepare_alarm.notify_all();
         self.maintain_alarm.notify_all();
+        self.seal_alarm.notify_all();
+    }
+
+    /// Sleeps until there may be something to seal; `false` if the thread is to end.
+    pub fn wait_seal(&self) -> bool {
+        let mut alarms = self.alarms();
+        while !alarms.stop && !alarms.seal {
+            alarms = self.seal_alarm.wait(alarms).expect("no thread panicked holding it");
+        }
+        alarms.seal = false;
+        !alarms.stop
     }
 
     /// Sleeps until a sync is due; `false` if the thread is to end.

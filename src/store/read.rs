@@ -7,7 +7,8 @@ use crate::error::{Error, Result};
 use crate::id::{ClientId, Seq, Timeline, UserId, Version};
 use crate::journal::{FileTable, Place, Stored};
 use crate::settings::Settings;
-use crate::state::{Amendment, Head, State, dedup_window, is_within_window};
+use crate::state::{Amendment, Head, State, Whereabouts, dedup_window, is_within_window};
+use crate::unit::Segments;
 use crate::storage::Body;
 use crate::time::Timestamp;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ pub struct Amended {
 /// Where a message lies, and what became of it.
 #[derive(Clone, Copy)]
 pub(super) struct Spot {
-    pub place: Place,
+    pub seq: u64,
+    pub at: Whereabouts,
     pub amendment: Option<Amendment>,
 }
 
@@ -72,36 +74,129 @@ impl Spot {
     /// Of a message that is there.
     pub fn of(head: &Head, seq: u64) -> Spot {
         let amendment = head.amended.as_ref().and_then(|amended| amended.get(seq).copied());
-        Spot { place: head.places[seq as usize - 1], amendment }
+        Spot { seq, at: head.whereabouts(seq).unwrap_or(Whereabouts::Indexed(head.unit)), amendment }
     }
 }
 
 /// Reads messages of one moment's files.
 pub(super) struct Reader {
-    files: Arc<FileTable>,
+    files: Files,
     /// Store time, by which client ids are shown.
     time: u64,
     settings: Arc<Vec<(u64, Settings)>>,
 }
 
+/// The files of one moment.
+#[derive(Clone)]
+pub(super) struct Files {
+    table: Arc<FileTable>,
+    segments: Arc<Segments>,
+}
+
+impl Files {
+    pub fn of(state: &State) -> Files {
+        Files { table: state.files.clone(), segments: state.segments.clone() }
+    }
+
+    /// Where a message that was published lies.
+    #[inline]
+    pub fn place(&self, timeline: Timeline, seq: u64, at: Whereabouts) -> Result<Place> {
+        match at {
+            Whereabouts::At(place) => Ok(place),
+            Whereabouts::Indexed(unit) => {
+                let place = self.segments.units.place(unit, timeline, seq)?;
+                place.ok_or_else(|| missing(timeline, seq))
+            }
+        }
+    }
+
+    /// Finds out where messages lie, those that lie beside one another at once.
+    pub fn resolve(&self, timeline: Timeline, spots: &mut [Spot]) -> Result<()> {
+        let indexed = |spot: &Spot| matches!(spot.at, Whereabouts::Indexed(_));
+        let mut seqs = spots.iter().filter(|spot| indexed(spot)).map(|spot| spot.seq);
+        let Some(one) = seqs.next() else { return Ok(()) };
+        let (first, last, count) =
+            seqs.fold((one, one, 1), |(first, last, count), seq| (first.min(seq), last.max(seq), count + 1));
+        if last - first >= 2 * count {
+            for spot in spots {
+                spot.at = Whereabouts::At(self.place(timeline, spot.seq, spot.at)?);
+            }
+            return Ok(());
+        }
+        let mut places = Vec::with_capacity((last - first + 1) as usize);
+        for spot in spots {
+            let Whereabouts::Indexed(unit) = spot.at else { continue };
+            if places.is_empty() {
+                self.segments.units.places(unit, timeline, first, last, &mut places)?;
+            }
+            // They end at the last one, and begin as far down as the files go.
+            let index = (spot.seq + places.len() as u64).checked_sub(last + 1);
+            let place = index.and_then(|index| places.get(index as usize));
+            spot.at = Whereabouts::At(*place.ok_or_else(|| missing(timeline, spot.seq))?);
+        }
+        Ok(())
+    }
+
+    pub fn read(&self, timeline: Timeline, seq: u64, at: Whereabouts) -> Result<Stored> {
+        let stored = self.table.read(self.place(timeline, seq, at)?)?;
+        if stored.append.timeline != timeline || stored.append.seq != seq {
+            return Err(missing(timeline, seq));
+        }
+        Ok(stored)
+    }
+
+    /// The message with its body.
+    pub fn body(&self, timeline: Timeline, seq: u64, at: Whereabouts) -> Result<(Stored, Body)> {
+        let place = self.place(timeline, seq, at)?;
+        let file = self.table.get(place)?;
+        let stored = file.read(place.offset())?;
+        let body = file.body(&stored)?;
+        Ok((stored, body))
+    }
+
+    /// The body of an edit, of which the journal it was written to is known.
+    pub fn edited_body(&self, timeline: Timeline, seq: u64, version: u64, edit: Place) -> Result<Body> {
+        let place = self.segments.units.edit_place(edit, timeline, seq, version)?;
+        let place = place.ok_or_else(|| missing(timeline, seq))?;
+        self.table.get(place)?.edited_body(place.offset())
+    }
+}
+
+#[cold]
+fn missing(timeline: Timeline, seq: u64) -> Error {
+    let expected = format!("the message of {timeline} with seq={seq}");
+    Error::corruption_at(std::path::Path::new("index"), seq, expected, "none or another")
+}
+
 impl Reader {
     /// Of the moment of `state`. `now` is the clock.
     pub fn of(state: &State, now: u64) -> Reader {
-        Reader { files: state.files.clone(), time: now.max(state.time), settings: state.settings_log().clone() }
+        Reader { files: Files::of(state), time: now.max(state.time), settings: state.settings_log().clone() }
+    }
+
+    pub fn files(&self) -> &Files {
+        &self.files
     }
 
     /// Looks at the first byte of each record, so that the memory fetches them all at once; parsing
     /// one after another would wait for each (measured on a page of 20: see docs/testing.md).
-    pub fn touch(&self, places: impl Iterator<Item = Place>) {
-        let first_bytes = places.map(|place| self.files.get(place).map_or(0, |file| file.first_byte(place.offset())));
+    pub fn touch(&self, spots: impl Iterator<Item = Whereabouts>) {
+        let first_bytes = spots.map(|at| match at {
+            Whereabouts::At(place) => self.files.table.get(place).map_or(0, |file| file.first_byte(place.offset())),
+            Whereabouts::Indexed(_) => 0,
+        });
         std::hint::black_box(first_bytes.fold(0, |all, byte| all ^ byte));
     }
 
     #[inline]
-    pub fn message(&self, spot: Spot) -> Result<Message> {
-        let file = self.files.get(spot.place)?;
-        let stored = file.read(spot.place.offset())?;
+    pub fn message(&self, timeline: Timeline, spot: Spot) -> Result<Message> {
+        let place = self.files.place(timeline, spot.seq, spot.at)?;
+        let file = self.files.table.get(place)?;
+        let stored = file.read(place.offset())?;
         let append = &stored.append;
+        if append.timeline != timeline || append.seq != spot.seq {
+            return Err(missing(timeline, spot.seq));
+        }
         let is_shown = !append.client_id.is_none() && {
             let window = dedup_window(&self.settings, stored.commit.version);
             is_within_window(stored.commit.time, self.time, window)
@@ -113,7 +208,7 @@ impl Reader {
                 let amended = Some(Amended { by, at: Timestamp(time), version: Version(version) });
                 match edit {
                     None => (Body::empty(), amended, None),
-                    Some(place) => (self.files.get(place)?.edited_body(place.offset())?, None, amended),
+                    Some(edit) => (self.files.edited_body(timeline, spot.seq, version, edit)?, None, amended),
                 }
             }
         };
@@ -146,39 +241,36 @@ impl Reader {
     pub fn latest_bytes_max(&self) -> usize {
         self.settings.last().map_or_else(Settings::default, |(_, settings)| *settings).latest_bytes_max
     }
-
-    pub fn stored(&self, place: Place) -> Result<Stored> {
-        self.files.read(place)
-    }
 }
 
 impl Pipeline {
-    /// Reads a published message's record. Places never change, so it may be asked for after the moment
-    /// in which the rest was gathered.
-    pub(super) fn stored(&self, slot: u32, seq: u64) -> Result<Stored> {
-        let (place, files) = self.place(slot, seq)?;
-        files.read(place)
+    /// Reads a published message's record.
+    pub(super) fn stored(&self, timeline: Timeline, seq: u64) -> Result<Stored> {
+        let (at, files) = self.whereabouts(timeline, seq)?;
+        files.read(timeline, seq, at.ok_or_else(|| missing(timeline, seq))?)
     }
 
-    /// Where a published message lies, and the files it is in.
-    pub(super) fn place(&self, slot: u32, seq: u64) -> Result<(Place, Arc<FileTable>)> {
-        let state = self.state();
-        let place = state.head(slot).place(seq);
-        let gone =
-            || Error::corruption_at(std::path::Path::new("memory"), seq, "the place of a published message", "none");
-        Ok((place.ok_or_else(gone)?, state.files.clone()))
+    /// Where to look for a message, if it is published, and the files of that moment.
+    pub(super) fn whereabouts(&self, timeline: Timeline, seq: u64) -> Result<(Option<Whereabouts>, Files)> {
+        self.look(|state| (state.head_of(timeline).and_then(|head| head.whereabouts(seq)), Files::of(state)))
     }
 
-    /// The ordinal of a published message; 0 before the first.
-    pub(super) fn ordinal(&self, slot: u32, seq: u64) -> Result<u64> {
-        if seq == 0 { Ok(0) } else { Ok(self.stored(slot, seq)?.append.ordinal) }
+    /// The ordinal of a published message; 0 before the first. Of a trimmed one, which no mark or floor can
+    /// stand on any more, one that is not below it.
+    pub(super) fn ordinal(&self, timeline: Timeline, seq: u64) -> Result<u64> {
+        let tip = self.look(|state| state.head_of(timeline).map(|head| head.tip))?;
+        match tip {
+            Some(tip) if seq <= tip.trim() => Ok(tip.trim_ordinal().min(seq)),
+            None => Ok(0),
+            Some(_) => Ok(self.stored(timeline, seq)?.append.ordinal),
+        }
     }
 
     /// The first seq of `low..=high + 1` whose record does not hold `is_before`, which holds for a
     /// run at the beginning.
     pub(super) fn first_not(
         &self,
-        slot: u32,
+        timeline: Timeline,
         low: u64,
         high: u64,
         mut is_before: impl FnMut(&Stored) -> bool,
@@ -186,7 +278,7 @@ impl Pipeline {
         let (mut low, mut high) = (low, high + 1);
         while low < high {
             let middle = low + (high - low) / 2;
-            if is_before(&self.stored(slot, middle)?) {
+            if is_before(&self.stored(timeline, middle)?) {
                 low = middle + 1;
             } else {
                 high = middle;

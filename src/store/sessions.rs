@@ -80,8 +80,9 @@ impl Store {
         check_user(user)?;
         let pipeline = &self.pipeline;
         let now = pipeline.now();
-        let state = pipeline.state();
-        let sessions = Sessions::of(&state, user);
+        let is_first = before.is_none();
+        let (pinned, listed, last, more, published, reader) = pipeline.look(|state| {
+        let sessions = Sessions::of(state, user);
         let key = |row: &Row| {
             let head = state.head(row.slot);
             let peer = head.timeline.peer_of(user).filter(|_| !row.is_tombstone(&head.tip))?;
@@ -89,7 +90,6 @@ impl Store {
         };
         let start = before.map(|cursor| (Reverse(cursor.activity.0), cursor.peer));
         let all: Vec<_> = sessions.iter().filter_map(|row| Some((key(row)?, row))).collect();
-        let is_first = before.is_none();
         let mut pinned: Vec<_> = all.iter().filter(|(_, row)| is_first && row.flags.pinned).copied().collect();
         pinned.sort_unstable_by_key(|(key, _)| *key);
         let mut found: Vec<_> = all.into_iter().filter(|(key, _)| start.is_none_or(|start| *key > start)).collect();
@@ -100,14 +100,14 @@ impl Store {
         found.truncate(query.limit);
         found.sort_unstable_by_key(|(key, _)| *key);
         let gather = |found: &[((Reverse<u64>, Peer), &Row)]| -> Vec<Snapshot> {
-            found.iter().map(|(key, row)| Snapshot::of(&state, user, key.1, row, query.latest, None)).collect()
+            found.iter().map(|(key, row)| Snapshot::of(state, user, key.1, row, query.latest, None)).collect()
         };
         let (pinned, listed) = (gather(&pinned), gather(&found));
         let last =
             found.last().map(|((activity, peer), _)| RecentCursor { activity: Timestamp(activity.0), peer: *peer });
         let published = Version(state.version);
-        let reader = Reader::of(&state, now);
-        drop(state);
+        (pinned, listed, last, more, published, Reader::of(state, now))
+        })?;
         let epoch = pipeline.epochs.current;
         Ok(Recent {
             entries: entries(pipeline, &reader, &listed)?,
@@ -125,13 +125,12 @@ impl Store {
     /// `InvalidInput` for id 0, `Corruption`.
     pub fn total_unread(&self, user: UserId) -> Result<Totals> {
         check_user(user)?;
-        let ranges: Vec<Range> = {
-            let state = self.pipeline.state();
-            let sessions = Sessions::of(&state, user);
+        let ranges: Vec<Range> = self.pipeline.look(|state| {
+            let sessions = Sessions::of(state, user);
             let present = sessions.iter().map(|row| (row, state.head(row.slot)));
             let present = present.filter(|(row, head)| !row.is_tombstone(&head.tip));
-            present.map(|(row, head)| Range::of(&state, head, user, row)).collect()
-        };
+            present.map(|(row, head)| Range::of(state, head, user, row)).collect()
+        })?;
         let mut totals = Totals::default();
         for range in ranges {
             let unread = range.unread(&range.own(&self.pipeline)?);
@@ -149,33 +148,37 @@ impl Store {
         let pipeline = &self.pipeline;
         let epochs = &pipeline.epochs;
         let now = pipeline.now();
-        let state = pipeline.state();
+        // A time is looked up before: what is committed since is later.
+        let since = match start {
+            Start::At(since) => Some(pipeline.first_version_at(since.0)?),
+            Start::Nothing | Start::After(_) => None,
+        };
+        let gathered = pipeline.look(|state| {
         let published = Version(state.version);
         let cursor = match start {
             Start::Nothing => {
                 Cursor { epoch: epochs.current, base: published, position: Version::NONE, newest: Version::NONE }
             }
-            Start::At(since) => {
-                let first = state.first_version_at(since.0).unwrap_or(published.0 + 1);
-                let before = Version(first - 1);
-                check_horizon(&state, before)?;
+            Start::At(_) => {
+                let before = Version(since.map_or(0, |first| first - 1));
+                check_horizon(state, before)?;
                 Cursor { epoch: epochs.current, base: before, position: before, newest: Version::NONE }
             }
             Start::After(cursor) => {
-                check_reach(&state, epochs, cursor.epoch, cursor.reach())?;
-                check_horizon(&state, cursor.base)?;
+                check_reach(state, epochs, cursor.epoch, cursor.reach())?;
+                check_horizon(state, cursor.base)?;
                 cursor
             }
         };
-        let sessions = Sessions::of(&state, user);
+        let sessions = Sessions::of(state, user);
         let mut found: Vec<(u64, &Row)> = Vec::new();
         for row in sessions.iter() {
-            let head = state.head(row.slot);
-            // Most sessions of most walks are passed here, with one look at the row and one at the head.
-            if row.version.max(head.newest) <= cursor.position.0 {
+            // Most sessions of most walks are passed here, with one look at the row and one at the slot.
+            if row.version.max(state.newest(row.slot)) <= cursor.position.0 {
                 continue;
             }
-            let (version, _) = entry_version(row, head, user);
+            let head = state.head(row.slot);
+            let (version, _) = entry_version(row, head, user, state.horizon);
             // What was gone before the walk began, or before the last one, is news to nobody.
             if version > cursor.position.0 && (version > cursor.base.0 || !row.is_tombstone(&head.tip)) {
                 found.push((version, row));
@@ -191,12 +194,12 @@ impl Store {
         let mut snapshots = Vec::with_capacity(found.len());
         for (_, row) in &found {
             if let Some(peer) = state.head(row.slot).timeline.peer_of(user) {
-                snapshots.push(Snapshot::of(&state, user, peer, row, query.latest, Some(cursor.base.0)));
+                snapshots.push(Snapshot::of(state, user, peer, row, query.latest, Some(cursor.base.0)));
             }
         }
-        let reader = Reader::of(&state, now);
-        drop(sessions);
-        drop(state);
+        Ok((cursor, published, snapshots, more, newest, Reader::of(state, now)))
+        })?;
+        let (cursor, published, snapshots, more, newest, reader) = gathered?;
         let entries = entries(pipeline, &reader, &snapshots)?;
         let epoch = epochs.current;
         let next = if more {

@@ -6,7 +6,7 @@
 use super::pipeline::Pipeline;
 use super::visible::hidden;
 use crate::error::{Error, Result};
-use crate::id::{Seq, UserId};
+use crate::id::{Seq, Timeline, UserId};
 use crate::limits::MENTIONS_COUNTED_MAX;
 use crate::state::{Alerts, Head, Hide, Recalled, Row, State, Tip, kinds};
 use std::sync::Arc;
@@ -37,6 +37,7 @@ pub struct Mentions {
 
 /// What is needed of a session to count, of one moment.
 pub(super) struct Range {
+    pub timeline: Timeline,
     pub row: Row,
     pub tip: Tip,
     /// The counting messages that were recalled; of the whole timeline.
@@ -59,9 +60,10 @@ struct OwnMessage {
 impl Range {
     pub fn of(state: &State, head: &Head, user: UserId, row: &Row) -> Range {
         let tip = head.tip;
-        let (mark, end) = (row.mark(), row.end(tip.last));
+        let (mark, end) = (row.mark(&tip), row.end(tip.last));
         let recalled = head.amended.as_ref().map(|amended| amended.recalled().clone());
         let mut range = Range {
+            timeline: head.timeline,
             row: *row,
             tip,
             recalled,
@@ -96,11 +98,11 @@ impl Range {
     /// Reads the user's own messages above its mark. Only a mark that moved back, or messages sent from
     /// outside, leave any there.
     pub fn own(&self, pipeline: &Pipeline) -> Result<Own> {
-        let (mark, end) = (self.row.mark(), self.row.end(self.tip.last));
+        let (mark, end) = (self.row.mark(&self.tip), self.row.end(self.tip.last));
         let mut own = Vec::new();
         let mut seq = self.row.own_last;
         while seq > mark {
-            let append = pipeline.stored(self.row.slot, seq)?.append;
+            let append = pipeline.stored(self.timeline, seq)?.append;
             if seq <= end && append.counts && !self.is_recalled(seq) {
                 own.push(OwnMessage { seq, ordinal: append.ordinal, alerts: append.alerts });
             }
@@ -115,18 +117,18 @@ impl Range {
 
     /// How many messages are unread.
     pub fn unread(&self, own: &Own) -> u64 {
-        let (mark, end) = (self.row.mark(), self.row.end(self.tip.last));
+        let (mark, end) = (self.row.mark(&self.tip), self.row.end(self.tip.last));
         let recalled = self.recalled.as_ref().map_or(0, |recalled| {
             let upto = |seq: u64| recalled.partition_point(|recalled| recalled.seq <= seq);
             upto(end).saturating_sub(upto(mark))
         });
-        let counting = self.row.end_ordinal(&self.tip).saturating_sub(self.row.mark_ordinal());
+        let counting = self.row.end_ordinal(&self.tip).saturating_sub(self.row.mark_ordinal(&self.tip));
         counting.saturating_sub((recalled + own.0.len() + self.hidden.len()) as u64)
     }
 
     /// Whether the message right after the mark is neither recalled nor hidden.
     pub fn is_plain_after_mark(&self) -> bool {
-        let seq = self.row.mark() + 1;
+        let seq = self.row.mark(&self.tip) + 1;
         !self.is_recalled(seq) && self.hidden.first().is_none_or(|(hidden, _)| *hidden != seq)
     }
 
@@ -138,7 +140,7 @@ impl Range {
         left_out.sort_unstable();
         let recalled: &[Recalled] = self.recalled.as_ref().map_or(&[], |recalled| recalled);
         let mut left_out = left_out.into_iter().peekable();
-        let mut ordinal = self.row.mark_ordinal() + 1;
+        let mut ordinal = self.row.mark_ordinal(&self.tip) + 1;
         loop {
             ordinal += recalled_run(recalled, ordinal);
             while left_out.next_if(|left_out| *left_out < ordinal).is_some() {}
@@ -152,7 +154,7 @@ impl Range {
     /// The kinds of alert among the unread messages.
     pub fn alerts(&self, own: &Own) -> Vec<Alert> {
         let Some(alerts) = &self.alerts else { return Vec::new() };
-        let (mark, end) = (self.row.mark(), self.row.end(self.tip.last));
+        let (mark, end) = (self.row.mark(&self.tip), self.row.end(self.tip.last));
         let mut found = Vec::new();
         for kind in kinds(u8::MAX) {
             let seqs = &alerts.0[kind];

@@ -43,12 +43,13 @@ pub(super) struct Sessions<'a> {
 
 impl<'a> Sessions<'a> {
     pub fn of(state: &'a State, user: UserId) -> Sessions<'a> {
-        let exists_since = state.exists_since(user);
+        let rows = state.rows(user);
+        let exists_since = if state.broadcasts().is_empty() { 0 } else { state.exists_since(user) };
         let broadcasts = state.broadcasts().iter().filter_map(|slot| match state.row(user, *slot) {
             Some(row) if row.is_session() => None,
-            row => state.broadcast_session(*slot, row, exists_since),
+            row => state.broadcast_since(*slot, row, exists_since),
         });
-        Sessions { rows: state.rows(user), broadcasts: broadcasts.collect() }
+        Sessions { rows, broadcasts: broadcasts.collect() }
     }
 
     /// All of them, tombstones included.
@@ -61,8 +62,8 @@ impl<'a> Sessions<'a> {
     }
 }
 
-/// The newest change of a session that its user sees, and its commit time.
-pub(super) fn entry_version(row: &Row, head: &Head, user: UserId) -> (u64, u64) {
+/// The newest change of a session that its user sees, and its commit time. `horizon` is the present one.
+pub(super) fn entry_version(row: &Row, head: &Head, user: UserId, horizon: u64) -> (u64, u64) {
     let tip = &head.tip;
     let own = (row.version, row.time);
     if row.is_tombstone(tip) {
@@ -70,7 +71,9 @@ pub(super) fn entry_version(row: &Row, head: &Head, user: UserId) -> (u64, u64) 
         return own.max(end);
     }
     if row.presence == Presence::Left {
-        return own.max(head.amended.as_ref().map_or((0, 0), |amended| amended.newest_up_to(row.ceiling)));
+        let amended = head.amended.as_ref().map_or((0, 0), |amended| amended.newest_up_to(row.ceiling));
+        let trimmed = head.trims.as_ref().map_or((0, 0), |trims| trims.newest_of(row.ceiling_ordinal, horizon));
+        return own.max(amended).max(trimmed);
     }
     let newest = own.max((tip.version, tip.time)).max((tip.news_version, tip.news_time));
     newest.max(head.other_side(user).map_or((0, 0), |side| (side.version, side.time)))

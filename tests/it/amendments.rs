@@ -69,7 +69,7 @@ fn what_cannot_be_recalled_or_edited() {
     changed(store.edit(UserId(78), chat(), Seq(2), b"x"));
     changed(store.recall(UserId::NONE, chat(), Seq(2)));
     changed(store.edit(UserId::NONE, chat(), Seq(3), b"x"));
-    assert!(![77, 78].iter().any(|id| store.user_exists(UserId(*id))));
+    assert!(![77, 78].iter().any(|id| store.user_exists(UserId(*id)).unwrap()));
     let by: Vec<_> =
         scene.all(BOB, with(1)).iter().map(|message| message.recalled.as_ref().map(|is| is.by.0)).collect();
     assert_eq!(by, [Some(77), Some(0), None]);

@@ -26,7 +26,7 @@ fn an_inbox_is_between_a_source_and_one_user() {
     let scene = Scene::new();
     let send = |user, text: &str| scene.send(Draft::inbox(NEWS, user, text.as_bytes()));
     assert_eq!((send(ANN, "a1").seq, send(BOB, "b1").seq, send(ANN, "a2").seq), (Seq(1), Seq(1), Seq(2)));
-    assert!(scene.store.user_exists(ANN) && scene.store.user_exists(BOB));
+    assert!(scene.store.user_exists(ANN).unwrap() && scene.store.user_exists(BOB).unwrap());
     let entry = scene.entry(ANN, NEWS.into());
     assert_eq!((entry.peer, entry.unread, entry.state), (Peer::System(SystemId(5)), 2, SessionState::Member));
     assert_eq!((entry.first, entry.last, entry.goto.map(|(seq, _)| seq)), (Seq(1), Seq(2), Some(Seq(1))));

@@ -28,24 +28,24 @@ fn names_get_ids_of_their_kind_in_order() {
     for kind in KINDS {
         let again = traceless(&scene, || create(&scene, kind, b"bob"));
         assert_eq!((again.id, again.created), (FIRST + 1, false));
-        assert_eq!(scene.store.resolve(kind, b"cat"), Some(FIRST + 2));
-        assert_eq!(scene.store.name_of(kind, FIRST), Some(b"ann".to_vec()));
+        assert_eq!(scene.store.resolve(kind, b"cat").unwrap(), Some(FIRST + 2));
+        assert_eq!(scene.store.name_of(kind, FIRST).unwrap(), Some(b"ann".to_vec()));
         for unknown in [&b"Ann"[..], b"ann ", b"an", b"", b"\0", &[0xff; 255], &[0xff; 256]] {
-            assert_eq!(traceless(&scene, || scene.store.resolve(kind, unknown)), None);
+            assert_eq!(traceless(&scene, || scene.store.resolve(kind, unknown).unwrap()), None);
         }
         for id in [0, 1, FIRST - 1, FIRST + 3, u64::MAX] {
-            assert_eq!(scene.store.name_of(kind, id), None);
+            assert_eq!(scene.store.name_of(kind, id).unwrap(), None);
         }
     }
     // A name of a user makes the user; one of a group makes no group.
-    assert!(scene.store.user_exists(UserId(FIRST)));
+    assert!(scene.store.user_exists(UserId(FIRST)).unwrap());
     assert_eq!(scene.store.group(restante::GroupId(FIRST)).unwrap_err().kind(), ErrorKind::NotFound);
     scene.send(Draft::broadcast(restante::Source::System(restante::SystemId(1)), b"x"));
     assert_eq!(scene.list(UserId(FIRST)).entries.len(), 1, "it exists for broadcasts, too");
     let check = |scene: &Scene| {
         for kind in KINDS {
-            assert_eq!(scene.store.resolve(kind, b"cat"), Some(FIRST + 2));
-            assert_eq!(scene.store.name_of(kind, FIRST + 1), Some(b"bob".to_vec()));
+            assert_eq!(scene.store.resolve(kind, b"cat").unwrap(), Some(FIRST + 2));
+            assert_eq!(scene.store.name_of(kind, FIRST + 1).unwrap(), Some(b"bob".to_vec()));
             assert_eq!(create(scene, kind, b"dan").id, FIRST + 3);
         }
     };
@@ -60,8 +60,8 @@ fn names_are_bytes_of_a_length() {
     for name in [&b"x"[..], b"\0", b"\xff\xfe", &longest[1..], &longest] {
         let made = create(&scene, NameKind::Group, name);
         assert!(made.created);
-        assert_eq!(scene.store.name_of(NameKind::Group, made.id).as_deref(), Some(name));
-        assert_eq!(scene.store.resolve(NameKind::Group, name), Some(made.id));
+        assert_eq!(scene.store.name_of(NameKind::Group, made.id).unwrap().as_deref(), Some(name));
+        assert_eq!(scene.store.resolve(NameKind::Group, name).unwrap(), Some(made.id));
     }
     let store = &scene.store;
     for length in [256, 257, 10_000] {
@@ -81,9 +81,9 @@ fn a_freed_name_may_be_given_again_and_its_id_may_not() {
     let (ann, bob) = (create(&scene, NameKind::User, b"ann").id, create(&scene, NameKind::User, b"bob").id);
     create(&scene, NameKind::Group, b"bob");
     changed(store.free_name(NameKind::User, b"bob"));
-    assert_eq!((store.resolve(NameKind::User, b"bob"), store.name_of(NameKind::User, bob)), (None, None));
-    assert_eq!(store.resolve(NameKind::Group, b"bob"), Some(FIRST), "another kind is another directory");
-    assert!(store.user_exists(UserId(bob)), "a name is not the user");
+    assert_eq!((store.resolve(NameKind::User, b"bob").unwrap(), store.name_of(NameKind::User, bob).unwrap()), (None, None));
+    assert_eq!(store.resolve(NameKind::Group, b"bob").unwrap(), Some(FIRST), "another kind is another directory");
+    assert!(store.user_exists(UserId(bob)).unwrap(), "a name is not the user");
     for name in ["bob", "cat", "\n"] {
         let text = format!("no such name: kind=User name={}", name.escape_default());
         refused(&scene, ErrorKind::NotFound, &text, || store.free_name(NameKind::User, name.as_bytes()).wait());
@@ -98,12 +98,12 @@ fn a_freed_name_may_be_given_again_and_its_id_may_not() {
     assert_eq!(create(&scene, NameKind::User, b"cat").id, FIRST + 3);
     let scene = scene.after_crash(Loss::All);
     assert_eq!(create(&scene, NameKind::User, b"dan").id, FIRST + 4);
-    assert_eq!(scene.store.resolve(NameKind::User, b"ann"), Some(ann));
+    assert_eq!(scene.store.resolve(NameKind::User, b"ann").unwrap(), Some(ann));
     // Removing a user frees its names and no others.
     let removed = scene.store.remove_user(UserId(ann), false).unwrap();
     assert_eq!((removed.sessions, removed.names), (0, 1));
-    assert_eq!(scene.store.resolve(NameKind::User, b"ann"), None);
-    assert_eq!(scene.store.resolve(NameKind::Group, b"bob"), Some(FIRST));
+    assert_eq!(scene.store.resolve(NameKind::User, b"ann").unwrap(), None);
+    assert_eq!(scene.store.resolve(NameKind::Group, b"bob").unwrap(), Some(FIRST));
 }
 
 /// The first to ask makes it, all others wait for that and get the same id; an answer is never of a name that is lost.
@@ -112,16 +112,16 @@ fn a_name_is_made_once() {
     let scene = Scene::new();
     let first = scene.store.resolve_or_create(NameKind::User, b"ann");
     assert!(!first.is_done());
-    assert_eq!(scene.store.resolve(NameKind::User, b"ann"), None, "not durable, so not visible");
+    assert_eq!(scene.store.resolve(NameKind::User, b"ann").unwrap(), None, "not durable, so not visible");
     let second = scene.store.resolve_or_create(NameKind::User, b"ann").wait().unwrap();
     assert_eq!((second.id, second.created), (FIRST, false));
-    assert_eq!(scene.after_crash(Loss::All).store.resolve(NameKind::User, b"ann"), Some(FIRST));
+    assert_eq!(scene.after_crash(Loss::All).store.resolve(NameKind::User, b"ann").unwrap(), Some(FIRST));
     assert!(first.wait().unwrap().created);
     // A buffered name that a power cut takes leaves no hole that matters, and no wrong answer.
     let buffered = scene.store.at(Durability::Buffered);
     assert_eq!(buffered.resolve_or_create(NameKind::User, b"lost").wait().unwrap().id, FIRST + 1);
     let crashed = scene.after_crash(Loss::All);
-    assert_eq!(crashed.store.resolve(NameKind::User, b"lost"), None);
+    assert_eq!(crashed.store.resolve(NameKind::User, b"lost").unwrap(), None);
     assert_eq!(create(&crashed, NameKind::User, b"other").id, FIRST + 1);
     // What it names can be written to at once, before anybody waited.
     let id = UserId(create(&scene, NameKind::User, b"bob").id);

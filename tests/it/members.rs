@@ -49,7 +49,7 @@ fn settings_of_a_group() {
     unchanged(&scene, || store.set_group(TEAM, open));
     // Each acts on what comes later: outsiders may write, newcomers see it.
     assert_eq!(say(&scene, CAT).unwrap(), Seq(1));
-    assert!(store.user_exists(CAT) && scene.list(CAT).entries.is_empty());
+    assert!(store.user_exists(CAT).unwrap() && scene.list(CAT).entries.is_empty());
     changed(store.join(TEAM, UserId(4)));
     assert_eq!(scene.all(UserId(4), room(42)).len(), 1);
     changed(store.set_group(TEAM, default));

@@ -103,7 +103,7 @@ fn who_is_called_by_a_mention() {
     assert_eq!(mentions(&entry(BOB)), (1, false, 1));
     assert_eq!((mentions(&entry(ANN)), mentions(&entry(CAT))), ((0, false, 0), (0, false, 0)));
     assert_eq!((entry(UserId(5)).unread, mentions(&entry(UserId(5)))), (0, (0, false, 0)));
-    assert!(!scene.store.user_exists(UserId(99)), "to be named is not to exist");
+    assert!(!scene.store.user_exists(UserId(99)).unwrap(), "to be named is not to exist");
     assert!(scene.list(UserId(99)).entries.is_empty());
     // The stranger joins, the one who left comes back: what was before is not theirs.
     scene.store.join_many(group(42), &[UserId(99), UserId(5)]).wait().unwrap();

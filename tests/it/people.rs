@@ -21,7 +21,7 @@ const NEWS: Source = Source::System(SystemId(1));
 fn who_exists() {
     let scene = Scene::new();
     let store = &scene.store;
-    let exists = |id: u64| store.user_exists(UserId(id));
+    let exists = |id: u64| store.user_exists(UserId(id)).unwrap();
     let version = changed(store.add_user(UserId(10)));
     assert_eq!((version, exists(10)), (restante::Version(1), true));
     unchanged(&scene, || store.add_user(UserId(10)));
@@ -50,8 +50,8 @@ fn who_exists() {
     });
     assert!(!(20..=29).any(exists));
     let scene = scene.reopened();
-    assert!((10..=15).chain([name]).all(|id| scene.store.user_exists(UserId(id))));
-    assert!(!(20..=29).any(|id| scene.store.user_exists(UserId(id))));
+    assert!((10..=15).chain([name]).all(|id| scene.store.user_exists(UserId(id)).unwrap()));
+    assert!(!(20..=29).any(|id| scene.store.user_exists(UserId(id)).unwrap()));
 }
 
 /// A draft of an answer, kept on a terminal that was offline when its user was removed: it makes the user exist again, and
@@ -62,7 +62,7 @@ fn a_removed_user_who_notes_something_begins_anew() {
     scene.store.remove_user(BOB, false).unwrap();
     scene.clock.advance(MINUTE);
     let version = changed(scene.store.set_metadata(BOB, with(1), b"a draft"));
-    assert!(scene.store.user_exists(BOB));
+    assert!(scene.store.user_exists(BOB).unwrap());
     let entry = scene.entry(BOB, with(1));
     assert_eq!((entry.version, entry.is_add, entry.state), (version, true, SessionState::Member));
     assert_eq!((entry.unread, entry.first, entry.last, &entry.metadata[..]), (0, Seq(7), Seq(6), &b"a draft"[..]));
@@ -117,7 +117,7 @@ fn a_removed_user_is_gone_and_its_messages_stay() {
 
     let removed = store.remove_user(BOB, false).unwrap();
     assert_eq!((removed.sessions, removed.recalled, removed.names), (7, 0, 0), "the name is another user's: {id}");
-    assert!(!store.user_exists(BOB));
+    assert!(!store.user_exists(BOB).unwrap());
     // His terminals are told: every session of his is a tombstone, as of one who left.
     let list = store.changed(BOB, Some(&cursor), &ListQuery::new()).unwrap();
     assert!(list.entries.iter().all(|entry| !entry.is_add && entry.state == SessionState::Left), "{:?}", list.entries);
@@ -142,12 +142,12 @@ fn a_removed_user_is_gone_and_its_messages_stay() {
     }
     refused(&scene, ErrorKind::InvalidInput, "id 0 means none", || store.remove_user(UserId::NONE, false));
     let scene = scene.reopened();
-    assert!(!scene.store.user_exists(BOB));
+    assert!(!scene.store.user_exists(BOB).unwrap());
     assert_eq!(scene.list(BOB).entries, []);
 
     // Ann writes to him once more: he exists again, and what was before stays away.
     scene.send(Draft::direct(ANN, BOB, b"bob?"));
-    assert!(scene.store.user_exists(BOB));
+    assert!(scene.store.user_exists(BOB).unwrap());
     let entry = scene.entry(BOB, with(1));
     assert_eq!((entry.unread, entry.first, entry.last, entry.state), (1, Seq(7), Seq(7), SessionState::Member));
     assert!(!entry.flags.pinned);
@@ -198,8 +198,8 @@ fn all_that_a_removed_user_said_is_recalled() {
     // A user with a name: it is free again, and its id is not given again.
     let removed = store.remove_user(dan, false).unwrap();
     assert_eq!((removed.sessions, removed.names), (1, 1));
-    assert!(!store.user_exists(dan));
-    assert_eq!(store.resolve(NameKind::User, b"dan"), None);
+    assert!(!store.user_exists(dan).unwrap());
+    assert_eq!(store.resolve(NameKind::User, b"dan").unwrap(), None);
     let again = store.resolve_or_create(NameKind::User, b"dan").wait().unwrap();
     assert!(again.created && again.id != dan.0);
     assert_eq!(texts_of(room(42)).last().map(String::as_str), Some("from dan"));

@@ -13,6 +13,7 @@ mod recall_across_pages;
 mod recall_and_badge;
 mod receipts_do_not_go_back;
 mod removed_and_revived;
+mod retention_and_badge;
 mod roaming;
 mod tsunami;
 mod two_terminals;

@@ -4,6 +4,11 @@
 
 use super::*;
 use crate::change::{Hidden, Mentioned, encode_hides, encode_mentions};
+use crate::limits::{
+    BODY_BYTES_LIMIT, DEDUP_WINDOW_SECS_MAX, LATEST_BYTES_LIMIT, MENTIONS_MAX, RETENTION_AGE_SECS_MAX,
+    RETENTION_BODY_BYTES_MAX, RETENTION_COUNT_MAX,
+};
+use crate::settings::{Retention, Settings};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -56,6 +61,13 @@ fn samples() -> Vec<(Change, Vec<u8>)> {
         Amend { timeline: direct, seq: 300, by: UserId(9), recalls: true, ordinal: 299, counts: true, alerts: 2 };
     let mark =
         Mark { row, read: 4, read_ordinal: 3, read_max: 9, delivered_max: 9, marked_unread: false, receipts: true };
+    let week = Retention::default().age_secs(604_800).body_bytes(1 << 30);
+    let most = Retention::default()
+        .age_secs(RETENTION_AGE_SECS_MAX)
+        .count(RETENTION_COUNT_MAX)
+        .body_bytes(RETENTION_BODY_BYTES_MAX);
+    let kept = GroupSettings::default().retention(Some(Retention::default().count(300)));
+    let trim = Trim { timeline: group, trim: 300, trim_ordinal: 299, ordinal_before: 12, age_day: 20_000 };
     vec![
         (Change::Append(append), b"hello".to_vec()),
         (Change::Append(APPEND_TO_SEVEN), Vec::new()),
@@ -107,6 +119,10 @@ fn samples() -> Vec<(Change, Vec<u8>)> {
         (Change::RemoveUser(RemoveUser { user: UserId(3) }), Vec::new()),
         (Change::Settings(Settings::default()), Vec::new()),
         (Change::Horizon(Horizon { version: 40 }), Vec::new()),
+        (Change::Group(SetGroup { group: GroupId(5), creates: false, settings: kept }), Vec::new()),
+        (Change::Settings(Settings::default().retention_group(week).retention_business(most)), Vec::new()),
+        (Change::Trim(Trim { timeline: inbox, ..trim }), Vec::new()),
+        (Change::Trim(trim), Vec::new()),
     ]
 }
 
@@ -122,6 +138,30 @@ fn every_kind_comes_back() {
         assert_eq!(decode(input), Some(Decoded { change, commit: COMMIT, tail: &tail }));
         assert!(input.len() - tail.len() + 5 <= RECORD_BYTES_MAX);
     }
+}
+
+#[test]
+fn the_largest_settings_fit_a_record() {
+    let most = Retention::default()
+        .age_secs(RETENTION_AGE_SECS_MAX)
+        .count(RETENTION_COUNT_MAX)
+        .body_bytes(RETENTION_BODY_BYTES_MAX);
+    let settings = Settings::default()
+        .dedup_window_secs(DEDUP_WINDOW_SECS_MAX)
+        .body_bytes_max(BODY_BYTES_LIMIT)
+        .mentions_max(MENTIONS_MAX)
+        .latest_bytes_max(LATEST_BYTES_LIMIT)
+        .retention_user(most)
+        .retention_group(most)
+        .retention_system(most)
+        .retention_business(most);
+    settings.check().unwrap();
+    let mut bytes = Vec::new();
+    encode(&Change::Settings(settings), &[], Commit { version: u64::MAX, time: Timestamp::MAX.0 }, &mut bytes);
+    assert!(bytes.len() <= RECORD_BYTES_MAX, "{}", bytes.len());
+    let mut input = &bytes[..];
+    decode_length(&mut input);
+    assert_eq!(decode(input).unwrap().change, Change::Settings(settings));
 }
 
 #[test]
@@ -156,7 +196,7 @@ proptest! {
     /// Whatever decodes is what encoding it again gives, so no value has two encodings.
     #[test]
     fn any_bytes_decode_to_nothing_or_to_themselves(
-        kind in 0..HORIZON + 2,
+        kind in 0..TRIM + 2,
         flags: u8,
         fields in vec(prop_oneof![0..3u8, any::<u8>()], 0..40),
     ) {

@@ -4,7 +4,7 @@
 
 use super::super::file::{JournalFile, open_sealed, verify_journal};
 use super::super::header::FileHeader;
-use super::super::{RecoverOptions, Writer, prepare_spare, recover};
+use super::super::{RecoverOptions, Replayed, Writer, prepare_spare, recover};
 use super::*;
 use crate::change::{AddUser, Amend, Opens};
 use crate::id::{ClientId, GroupId, Timeline, UserId};
@@ -43,7 +43,8 @@ struct Journal {
 fn journal() -> Journal {
     let sim = SimStorage::new(1);
     let storage: Arc<dyn Storage> = sim.clone();
-    let recovered = recover(&storage, &RecoverOptions { journal_bytes: 16 << 10, unsynced: false }, &mut |_| Ok(()));
+    let recovered =
+        recover(&storage, &RecoverOptions { journal_bytes: 16 << 10, unsynced: false }, &mut |_: Replayed<'_>| Ok(()));
     let end = recovered.unwrap().end;
     let trusted = end.current.clone();
     let mut writer = Writer::new(storage.clone(), end);

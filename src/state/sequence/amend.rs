@@ -48,7 +48,7 @@ impl Sequencer {
         }
         if seq <= tip.trim() {
             let message = format!("the message was trimmed: {timeline} seq={seq}");
-            return Ok(Decided::refused(Error::new(ErrorKind::Trimmed, message), tip.news_version));
+            return Ok(Decided::refused(Error::new(ErrorKind::Trimmed, message), tip.trim_version()));
         }
         if state.head_of(timeline).is_none_or(|head| head.tip.last < seq) {
             return Err(Stale::Pending(tip.version));

@@ -54,6 +54,10 @@ pub(crate) struct PreparedAppend {
     pub tail: Vec<u8>,
     pub body_digest: u128,
     pub hash: u64,
+    /// The messages that may have the client id and are in no index, and the generation of the files that have
+    /// the others, as they were looked up.
+    pub candidates: Vec<u64>,
+    pub generation: u64,
     /// What the messages that may have the client id say, newest first.
     pub known: Vec<Known>,
 }
@@ -256,7 +260,8 @@ impl Sequencer {
     /// The version at which the first body of a message went: recalled, edited away or trimmed.
     fn amended_at(&self, state: &State, timeline: Timeline, seq: u64) -> Option<u64> {
         let published = || state.head_of(timeline)?.amended.as_ref()?.get(seq).map(|amendment| amendment.version);
-        let trimmed = || self.overlay.tip(state, timeline).filter(|tip| seq <= tip.trim()).map(|tip| tip.news_version);
+        let trimmed =
+            || self.overlay.tip(state, timeline).filter(|tip| seq <= tip.trim()).map(|tip| tip.trim_version());
         self.overlay.busy(&Busy::Message(timeline, seq)).or_else(published).or_else(trimmed)
     }
 
@@ -351,8 +356,9 @@ impl Sequencer {
         if let Some(taken) = self.overlay.taken(item.timeline, item.sender, item.client_id) {
             return Ok(is_within_window(taken.time, time, taken.window).then_some(*taken));
         }
-        let candidates = state.dedup_candidates(item.hash, item.timeline).map_or_else(Vec::new, |(_, seqs)| seqs);
-        if !candidates.iter().copied().eq(item.known.iter().map(|known| known.message.seq)) {
+        let candidates = state.dedup_candidates(item.hash);
+        // Those on disk stay the same as long as the files do.
+        if candidates != item.candidates || state.segments_generation() != item.generation {
             return Err(Stale::Recheck);
         }
         let is_taken = |taken: &Taken| is_within_window(taken.time, time, taken.window);

@@ -28,7 +28,7 @@ impl Sequencer {
         }
         let thing = Busy::Name(kind, name.to_vec());
         self.wait_for(&thing)?;
-        if let Some(id) = state.names().id(kind, name) {
+        if let Some(id) = state.name_id(kind, name) {
             // Which change gave it is not kept.
             return Ok(Decided { result: Ok(Resolved { id, created: false }), rests_on: state.version });
         }
@@ -48,6 +48,11 @@ impl Sequencer {
         Ok(Decided { result: result.map(|_| Resolved { id, created: true }), rests_on })
     }
 
+    /// The id that the next new name of the kind gets.
+    pub fn next_name(&self, kind: NameKind) -> u64 {
+        self.newest_names.get(&kind).copied().unwrap_or(ALLOTTED).saturating_add(1)
+    }
+
     /// Frees a name.
     pub fn free_name(&mut self, state: &State, now: u64, kind: NameKind, name: &[u8]) -> Answer<Effect> {
         if let Some(refusal) = self.refused() {
@@ -55,7 +60,7 @@ impl Sequencer {
         }
         let thing = Busy::Name(kind, name.to_vec());
         self.wait_for(&thing)?;
-        let Some(id) = state.names().id(kind, name) else {
+        let Some(id) = state.name_id(kind, name) else {
             let message = format!("no such name: kind={kind:?} name={}", name.escape_ascii());
             return Ok(Decided::refused(Error::new(ErrorKind::NotFound, message), 0));
         };

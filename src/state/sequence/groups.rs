@@ -53,7 +53,8 @@ impl Sequencer {
             return Ok(Decided::unchanged(self.overlay.newest().max(state.version)));
         }
         self.reserve(change_bytes_max(0), Class::Adds)?;
-        self.overlay.set_tip(timeline, Tip { settings, ..tip }, self.next_version);
+        let settings_by = self.next_version;
+        self.overlay.set_tip(timeline, Tip { settings, settings_by, ..tip }, settings_by);
         Ok(self.queue_one(Change::Group(SetGroup { group, creates: false, settings }), Vec::new(), now))
     }
 

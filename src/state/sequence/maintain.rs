@@ -15,6 +15,17 @@ pub struct Maintained {
     pub horizon: Version,
     /// Whether the horizon rose.
     pub effect: Effect,
+    /// How many timelines were trimmed, as their retention says.
+    pub timelines_trimmed: u64,
+    /// How many messages that took.
+    pub messages_trimmed: u64,
+}
+
+impl Maintained {
+    /// A round that trimmed nothing so far.
+    fn of(horizon: u64, effect: Effect) -> Maintained {
+        Maintained { horizon: Version(horizon), effect, timelines_trimmed: 0, messages_trimmed: 0 }
+    }
 }
 
 impl Sequencer {
@@ -38,13 +49,11 @@ impl Sequencer {
         }
         let (raised_by, horizon) = self.horizon;
         if version <= horizon {
-            let maintained = Maintained { horizon: Version(horizon), effect: Effect::Unchanged };
-            return Ok(Decided { result: Ok(maintained), rests_on: raised_by });
+            return Ok(Decided { result: Ok(Maintained::of(horizon, Effect::Unchanged)), rests_on: raised_by });
         }
         self.reserve(change_bytes_max(0), Class::Frees)?;
         self.horizon = (self.next_version, version);
         let Decided { result, rests_on } = self.queue_one(Change::Horizon(Horizon { version }), Vec::new(), now);
-        let maintained = |effect| Maintained { horizon: Version(version), effect };
-        Ok(Decided { result: result.map(maintained), rests_on })
+        Ok(Decided { result: result.map(|effect| Maintained::of(version, effect)), rests_on })
     }
 }

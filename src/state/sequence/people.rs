@@ -57,9 +57,9 @@ impl Sequencer {
             return Err(Stale::Pending(self.last_version()));
         }
         let is_pending_gone = |row: &Row| {
-            self.overlay.row(state, state.head(row.slot).timeline, user).is_some_and(|row| !row.is_session())
+            self.overlay.row(state, state.timeline_at(row.slot), user).is_some_and(|row| !row.is_session())
         };
-        let sees = |slot: &u32| self.session(state, state.head(*slot).timeline, user).is_some();
+        let sees = |slot: &u32| self.session(state, state.timeline_at(*slot), user).is_some();
         let has_session = state.rows(user).iter().any(|row| row.is_session() && !is_pending_gone(row));
         if has_session || state.broadcasts().iter().any(sees) {
             return Ok(Decided { result: Ok(None), rests_on: 0 });
@@ -70,7 +70,7 @@ impl Sequencer {
         }
         self.reserve(change_bytes_max(0), Class::Frees)?;
         self.overlay.set_exists_since(user, 0, self.next_version);
-        if let Some(name) = state.names().name(PEOPLE, user.0) {
+        if let Some(name) = state.name_of(PEOPLE, user.0) {
             self.overlay.set_busy(Busy::Name(PEOPLE, name.to_vec()), self.next_version);
         }
         let Decided { result, rests_on } = self.queue_one(Change::RemoveUser(RemoveUser { user }), Vec::new(), now);

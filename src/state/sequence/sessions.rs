@@ -104,14 +104,18 @@ impl Sequencer {
             Err(decided) => return Ok(decided),
         };
         let row = session.row;
+        let Some(tip) = self.overlay.tip(state, plan.timeline) else {
+            return Ok(Decided::refused(no_session(plan.timeline, plan.user), row.version));
+        };
         if plan.seq > plan.end {
             let message = format!("no such message to begin unread with: end={} got={}", plan.end, plan.seq);
             return Ok(Decided::refused(Error::new(ErrorKind::InvalidInput, message), row.version));
         }
+        let floor = row.floor(&tip);
         let (read, read_ordinal) =
-            if plan.seq - 1 > row.floor { (plan.seq - 1, plan.ordinal_before) } else { (row.floor, row.floor_ordinal) };
-        if read >= row.mark() {
-            return Ok(Decided::unchanged(row.version));
+            if plan.seq - 1 > floor { (plan.seq - 1, plan.ordinal_before) } else { (floor, row.floor_ordinal(&tip)) };
+        if read >= row.mark(&tip) {
+            return Ok(Decided::unchanged(row.version.max(tip.trim_version())));
         }
         self.move_marks(now, plan.timeline, plan.user, session, Row { read, read_ordinal, ..row })
     }
@@ -135,11 +139,13 @@ impl Sequencer {
         };
         let row = session.row;
         let tip = self.overlay.tip(state, plan.timeline);
-        let is_cleared = plan.target <= row.floor;
+        // What was trimmed need not be cleared.
+        let is_cleared = tip.map_or(row.floor, |tip| row.floor(&tip)) >= plan.target;
         let is_bare = !row.flags.pinned && !row.flags.marked_unread && !row.has_metadata;
         let is_removed = tip.is_some_and(|tip| row.is_removed(&tip)) && is_bare;
         if is_cleared && (!plan.removes || is_removed) {
-            return Ok(Decided::unchanged(row.version));
+            let trimmed = tip.filter(|_| row.floor < plan.target).map_or(0, |tip| tip.trim_version());
+            return Ok(Decided::unchanged(row.version.max(trimmed)));
         }
         let notes = Busy::Notes(plan.timeline, plan.user);
         if plan.removes {
@@ -151,7 +157,7 @@ impl Sequencer {
         }
         // A session that shows nothing ends at its floor.
         let (floor, floor_ordinal) =
-            if is_cleared { (row.floor, row.floor_ordinal) } else { (plan.target, plan.ordinal) };
+            if plan.target <= row.floor { (row.floor, row.floor_ordinal) } else { (plan.target, plan.ordinal) };
         let mut after = Row { floor, floor_ordinal, cleared: floor, cleared_ordinal: floor_ordinal, ..row };
         if plan.removes {
             after.removed_at = Some(floor_ordinal);
@@ -276,8 +282,7 @@ impl Sequencer {
                 (ErrorKind::NotFound, "is not there")
             };
             let message = format!("the message {what}: {timeline} user={} seq={seq}", user.0);
-            // It was trimmed when the group was dissolved.
-            let trimmed = tip.filter(|_| kind == ErrorKind::Trimmed).map_or(0, |tip| tip.news_version);
+            let trimmed = tip.filter(|_| kind == ErrorKind::Trimmed).map_or(0, |tip| tip.trim_version());
             return Ok(Decided::refused(Error::new(kind, message), row.version.max(trimmed)));
         }
         self.wait_for(&Busy::Notes(timeline, user))?;

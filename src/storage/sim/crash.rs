@@ -1,10 +1,11 @@
-//! What a crash leaves of a directory.
+//! What a crash leaves of the directories.
 //! Owns: `CrashPlan`, `Loss`, and the choice of what is lost, torn and reordered. May touch: `disk`, `pages`, `random`.
 //! Never: loses what was synced.
 
-use super::disk::{Change, Disk, FileState, Names, Standing, Write};
+use super::disk::{Change, Directory, Disk, FileId, FileState, HOME, Names, OUTSIDE, Standing, Write};
 use super::pages::Pages;
 use super::random::Random;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a device writes whole.
@@ -46,14 +47,9 @@ impl Disk {
                 let bytes = bytes[..random.below(bytes.len() as u64 + 1) as usize].into();
                 Some(Change::Write { file: *file, offset: *offset, bytes })
             }
-            Some(Change::Create { .. } | Change::Rename { .. } | Change::Remove { .. })
-                if plan.loss == Loss::Nothing && random.chance(4) =>
-            {
-                None
-            }
-            Some(
-                change @ (Change::Write { .. } | Change::Create { .. } | Change::Rename { .. } | Change::Remove { .. }),
-            ) => Some(change.clone()),
+            Some(change) if change.is_of_names() && plan.loss == Loss::Nothing && random.chance(4) => None,
+            Some(change @ Change::Write { .. }) => Some(change.clone()),
+            Some(change) if change.is_of_names() => Some(change.clone()),
             _ => None,
         };
         if let Some(change) = in_flight {
@@ -61,39 +57,79 @@ impl Disk {
         }
 
         let cut = match plan.loss {
-            Loss::Nothing => {
-                let files = self.names.values().map(|id| (*id, &self.files[id]));
-                let files = files.map(|(id, file)| (id, FileState::durable(file.current.clone(), file.link_count)));
-                let files = files.map(|(id, file)| (id, Arc::new(file))).collect();
-                return Disk::durable(self.names, files, self.next_id);
-            }
-            Loss::All => Cut::Everything,
+            Loss::Nothing => None,
+            Loss::All => Some(Cut::Everything),
             Loss::Prefix => {
                 let operations = self.unsynced_operations();
                 let operation = operations.get(random.below(operations.len() as u64 + 1) as usize);
-                Cut::At(operation.copied().unwrap_or(u64::MAX), random.next())
+                Some(Cut::At(operation.copied().unwrap_or(u64::MAX), random.next()))
             }
-            Loss::Random => Cut::Anywhere { kept_eighths: [1, 4, 7][random.below(3) as usize] },
+            Loss::Random => Some(Cut::Anywhere { kept_eighths: [1, 4, 7][random.below(3) as usize] }),
         };
-        let names = self.surviving_names(cut, random);
-        let survivor = |id| {
-            let file: &FileState = &self.files[id];
-            let pages = file.surviving_bytes(cut, random);
-            (*id, Arc::new(FileState::durable(pages, file.link_count)))
+        let mut found = Disk { next_id: self.next_id, ..Disk::default() };
+        self.save(HOME, cut, &mut found, random);
+        for id in self.save_names(OUTSIDE, cut, &mut found, random) {
+            self.save(id, cut, &mut found, random);
+        }
+        found
+    }
+
+    /// Puts what survives of a directory and of the files in it into `found`.
+    fn save(&self, directory: FileId, cut: Option<Cut>, found: &mut Disk, random: &mut Random) {
+        for id in self.save_names(directory, cut, found, random) {
+            // A file that has a name elsewhere too survives once.
+            let files: &mut BTreeMap<_, _> = &mut found.files;
+            files.entry(id).or_insert_with(|| {
+                let file: &FileState = &self.files[&id];
+                let pages = cut.map_or_else(|| file.current.clone(), |cut| file.surviving_bytes(cut, random));
+                Arc::new(FileState::durable(pages, file.other_names))
+            });
+        }
+    }
+
+    /// As `save`, for the names alone; gives what they stand for.
+    fn save_names(
+        &self,
+        directory: FileId,
+        cut: Option<Cut>,
+        found: &mut Disk,
+        random: &mut Random,
+    ) -> impl Iterator<Item = FileId> + use<> {
+        let names = match cut {
+            None => self.names(directory).clone(),
+            Some(cut) => self.directories[&directory].surviving_names(cut, random),
         };
-        let files = names.values().map(survivor).collect();
-        Disk::durable(names, files, self.next_id)
+        let ids: Vec<FileId> = names.values().copied().collect();
+        found.directories.insert(directory, Directory::durable(names));
+        ids.into_iter()
     }
 
     fn unsynced_operations(&self) -> Vec<u64> {
         let writes = self.files.values().flat_map(|file| &file.writes);
         let writes = writes.filter(|write| write.standing != Standing::Firm).map(|write| write.operation);
-        let mut operations: Vec<u64> = writes.chain(self.name_changes.iter().map(|change| change.operation)).collect();
+        let name_changes = self.directories.values().flat_map(|directory| &directory.name_changes);
+        let mut operations: Vec<u64> = writes.chain(name_changes.map(|change| change.operation)).collect();
         operations.sort_unstable();
         operations.dedup();
         operations
     }
+}
 
+impl Change {
+    /// Whether it is one that a directory takes whole or not at all.
+    fn is_of_names(&self) -> bool {
+        matches!(
+            self,
+            Change::Create { .. }
+                | Change::CreateDirectory { .. }
+                | Change::Link { .. }
+                | Change::Rename { .. }
+                | Change::Remove { .. }
+        )
+    }
+}
+
+impl Directory {
     fn surviving_names(&self, cut: Cut, random: &mut Random) -> Names {
         let mut names = self.durable_names.clone();
         let mut lost = Vec::new();

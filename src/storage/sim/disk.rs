@@ -1,5 +1,5 @@
-//! A directory as a process sees it, and beside it what of that is durable.
-//! Owns: `Disk`, its files and names, and `Change`, the one way to alter them. May touch: `pages`.
+//! Directories as a process sees them, and beside it what of that is durable.
+//! Owns: `Disk`, its files, directories and names, and `Change`, the one way to alter them. May touch: `pages`.
 //! Never: fails, or draws a random number; `crash` decides what is lost.
 
 use super::pages::Pages;
@@ -9,9 +9,15 @@ use std::sync::Arc;
 pub(super) type Name = Arc<str>;
 pub(super) type Names = BTreeMap<Name, FileId>;
 
-/// Which file, whatever it is called: bytes follow the file through a rename.
+/// Which file or directory, whatever it is called: bytes follow the file through a rename.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct FileId(u64);
+
+/// The directory that the storage was made as. Nothing takes it away.
+pub(super) const HOME: FileId = FileId(0);
+/// What holds the directories beside it: copies, under their whole paths.
+pub(super) const OUTSIDE: FileId = FileId(1);
+const FIRST_FREE: FileId = FileId(2);
 
 /// One step. Applied once when it happens, and again for every crash that is tried after it.
 #[derive(Clone)]
@@ -19,8 +25,19 @@ pub(super) enum Change {
     /// An operation that failed without an effect; still a point to crash at.
     Nothing,
     Create {
+        directory: FileId,
         name: Name,
         length: u64,
+    },
+    /// A directory, in `OUTSIDE`.
+    CreateDirectory {
+        name: Name,
+    },
+    /// Another name for a file.
+    Link {
+        file: FileId,
+        directory: FileId,
+        name: Name,
     },
     Write {
         file: FileId,
@@ -36,47 +53,62 @@ pub(super) enum Change {
         durable_count: usize,
     },
     Rename {
+        directory: FileId,
         source: Name,
         target: Name,
     },
+    /// Takes a name away, of a directory too if it is empty.
     Remove {
+        directory: FileId,
         name: Name,
     },
-    SyncDirectory,
+    SyncDirectory {
+        directory: FileId,
+    },
     /// As `SyncFailed`, for name changes.
     SyncDirectoryFailed {
+        directory: FileId,
         durable_count: usize,
     },
     /// Damage from outside, as are the following: not operations.
     Corrupt {
-        name: Name,
+        file: FileId,
         offset: u64,
         mask: u8,
     },
     Replace {
+        directory: FileId,
         name: Name,
         bytes: Arc<[u8]>,
     },
     Vanish {
+        directory: FileId,
         name: Name,
     },
     LinkCount {
-        name: Name,
+        file: FileId,
         link_count: u64,
     },
 }
 
 /// The state after some number of changes. A clone shares all bytes.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Disk {
     /// Files stay here when their last name goes: handles to them stay good, and a crash may bring the name back.
     pub(super) files: BTreeMap<FileId, Arc<FileState>>,
+    /// Directories stay here as files do.
+    pub(super) directories: BTreeMap<FileId, Directory>,
+    pub(super) next_id: FileId,
+}
+
+/// Names of files, or in `OUTSIDE` of directories.
+#[derive(Clone, Default)]
+pub(super) struct Directory {
     /// As the process sees them.
     pub(super) names: Names,
     pub(super) durable_names: Names,
     /// What leads from `durable_names` to `names`, oldest first.
     pub(super) name_changes: Vec<NameChange>,
-    pub(super) next_id: u64,
 }
 
 /// The bytes of one file.
@@ -89,7 +121,8 @@ pub(super) struct FileState {
     pub(super) is_virgin: bool,
     /// What leads from `durable` to `current`, oldest first.
     pub(super) writes: Vec<Write>,
-    pub(super) link_count: u64,
+    /// How many names it has besides those that are simulated.
+    pub(super) other_names: u64,
 }
 
 /// A write that a crash may lose, or the memory of one that it may not (`Standing::Firm`).
@@ -128,19 +161,39 @@ pub(super) struct NameChange {
     pub(super) standing: Standing,
 }
 
+impl Default for Disk {
+    fn default() -> Disk {
+        let directories = [HOME, OUTSIDE].map(|id| (id, Directory::default())).into();
+        Disk { files: BTreeMap::new(), directories, next_id: FIRST_FREE }
+    }
+}
+
 impl Disk {
-    /// A directory of files that are all durable.
-    pub(super) fn durable(names: Names, files: BTreeMap<FileId, Arc<FileState>>, next_id: u64) -> Disk {
-        Disk { files, names: names.clone(), durable_names: names, name_changes: Vec::new(), next_id }
+    /// The present names in a directory.
+    pub(super) fn names(&self, directory: FileId) -> &Names {
+        &self.directories[&directory].names
+    }
+
+    /// Under how many names a process finds a file.
+    pub(super) fn link_count(&self, file: FileId) -> u64 {
+        self.files[&file].other_names + self.own_names(file)
     }
 
     /// Makes a change. The caller has checked that names exist or are free, and that ranges lie inside.
     pub(super) fn apply(&mut self, operation: u64, change: &Change) {
         match change {
             Change::Nothing => {}
-            Change::Create { name, length } => {
+            Change::Create { directory, name, length } => {
                 let id = self.add(FileState::new(operation, *length));
-                self.change_names(operation, None, Some((name.clone(), id)));
+                self.directory_mut(*directory).change(operation, None, Some((name.clone(), id)));
+            }
+            Change::CreateDirectory { name } => {
+                let id = self.new_id();
+                self.directories.insert(id, Directory::default());
+                self.directory_mut(OUTSIDE).change(operation, None, Some((name.clone(), id)));
+            }
+            Change::Link { file, directory, name } => {
+                self.directory_mut(*directory).change(operation, None, Some((name.clone(), *file)));
             }
             Change::Write { file, offset, bytes } => {
                 let file = self.file_mut(*file);
@@ -150,42 +203,57 @@ impl Disk {
             }
             Change::Sync { file } => self.file_mut(*file).sync(),
             Change::SyncFailed { file, durable_count } => self.file_mut(*file).fail_sync(*durable_count),
-            Change::Rename { source, target } => {
-                let id = self.names[source];
-                self.change_names(operation, Some(source.clone()), Some((target.clone(), id)));
+            Change::Rename { directory, source, target } => {
+                let directory = self.directory_mut(*directory);
+                let id = directory.names[source];
+                directory.change(operation, Some(source.clone()), Some((target.clone(), id)));
             }
-            Change::Remove { name } => self.change_names(operation, Some(name.clone()), None),
-            Change::SyncDirectory => self.sync_names(),
-            Change::SyncDirectoryFailed { durable_count } => {
-                for change in self.name_changes.drain(..durable_count) {
-                    change.apply(&mut self.durable_names);
-                }
-                self.name_changes.iter_mut().for_each(|change| change.standing = Standing::Suspect);
+            Change::Remove { directory, name } => {
+                self.directory_mut(*directory).change(operation, Some(name.clone()), None);
             }
-            Change::Corrupt { name, offset, mask } => {
-                let file = self.file_mut(self.names[name]);
+            Change::SyncDirectory { directory } => self.directory_mut(*directory).sync(),
+            Change::SyncDirectoryFailed { directory, durable_count } => {
+                self.directory_mut(*directory).fail_sync(*durable_count);
+            }
+            Change::Corrupt { file, offset, mask } => {
+                let file = self.file_mut(*file);
                 for pages in [&mut file.current, &mut file.durable] {
                     let mut byte = [0];
                     pages.read(*offset, &mut byte);
                     pages.write(*offset, &[byte[0] ^ mask]);
                 }
             }
-            Change::Replace { name, bytes } => {
-                let id = self.add(FileState::durable(Pages::of(bytes), 1));
-                self.names.insert(name.clone(), id);
-                self.settle_names();
+            Change::Replace { directory, name, bytes } => {
+                let id = self.add(FileState::durable(Pages::of(bytes), 0));
+                let directory = self.directory_mut(*directory);
+                directory.names.insert(name.clone(), id);
+                directory.settle();
             }
-            Change::Vanish { name } => {
-                self.names.remove(name);
-                self.settle_names();
+            Change::Vanish { directory, name } => {
+                let directory = self.directory_mut(*directory);
+                directory.names.remove(name);
+                directory.settle();
             }
-            Change::LinkCount { name, link_count } => self.file_mut(self.names[name]).link_count = *link_count,
+            Change::LinkCount { file, link_count } => {
+                let own_names = self.own_names(*file);
+                self.file_mut(*file).other_names = link_count.saturating_sub(own_names);
+            }
         }
     }
 
+    fn own_names(&self, file: FileId) -> u64 {
+        self.directories.values().flat_map(|directory| directory.names.values()).filter(|id| **id == file).count()
+            as u64
+    }
+
+    fn new_id(&mut self) -> FileId {
+        let id = self.next_id;
+        self.next_id = FileId(id.0 + 1);
+        id
+    }
+
     fn add(&mut self, file: FileState) -> FileId {
-        let id = FileId(self.next_id);
-        self.next_id += 1;
+        let id = self.new_id();
         self.files.insert(id, Arc::new(file));
         id
     }
@@ -194,13 +262,24 @@ impl Disk {
         Arc::make_mut(self.files.get_mut(&id).expect("files stay when their names go"))
     }
 
-    fn change_names(&mut self, operation: u64, removed: Option<Name>, added: Option<(Name, FileId)>) {
+    fn directory_mut(&mut self, id: FileId) -> &mut Directory {
+        self.directories.get_mut(&id).expect("directories stay when their names go")
+    }
+}
+
+impl Directory {
+    /// Names that are all durable.
+    pub(super) fn durable(names: Names) -> Directory {
+        Directory { names: names.clone(), durable_names: names, name_changes: Vec::new() }
+    }
+
+    fn change(&mut self, operation: u64, removed: Option<Name>, added: Option<(Name, FileId)>) {
         let change = NameChange { operation, removed, added, standing: Standing::Unsynced };
         change.apply(&mut self.names);
         self.name_changes.push(change);
     }
 
-    fn sync_names(&mut self) {
+    fn sync(&mut self) {
         // A suspect change stays one, unless a change that is now durable builds upon it: a file that
         // has durably been renamed has been created.
         let mut needed: Vec<&Name> = Vec::new();
@@ -222,7 +301,14 @@ impl Disk {
         });
     }
 
-    fn settle_names(&mut self) {
+    fn fail_sync(&mut self, durable_count: usize) {
+        for change in self.name_changes.drain(..durable_count) {
+            change.apply(&mut self.durable_names);
+        }
+        self.name_changes.iter_mut().for_each(|change| change.standing = Standing::Suspect);
+    }
+
+    fn settle(&mut self) {
         self.durable_names = self.names.clone();
         self.name_changes.clear();
     }
@@ -232,11 +318,11 @@ impl FileState {
     fn new(operation: u64, length: u64) -> FileState {
         let zeros = Pages::zeros(length);
         let fill = Write { operation, offset: 0, fill: Fill::Zeros(length), standing: Standing::Unsynced };
-        FileState { current: zeros.clone(), durable: zeros, is_virgin: true, writes: vec![fill], link_count: 1 }
+        FileState { current: zeros.clone(), durable: zeros, is_virgin: true, writes: vec![fill], other_names: 0 }
     }
 
-    pub(super) fn durable(pages: Pages, link_count: u64) -> FileState {
-        FileState { current: pages.clone(), durable: pages, is_virgin: false, writes: Vec::new(), link_count }
+    pub(super) fn durable(pages: Pages, other_names: u64) -> FileState {
+        FileState { current: pages.clone(), durable: pages, is_virgin: false, writes: Vec::new(), other_names }
     }
 
     fn sync(&mut self) {

@@ -2,7 +2,7 @@
 //! Owns: `SimFile` and its settled border. May touch: `body`, `disk`, `machine`.
 //! Never: maps bytes, or lets a range past the checks of the contract.
 
-use super::super::{Body, StorageFile, check_read, check_write, is_settled};
+use super::super::{Body, StorageFile, check_read, check_write, is_settled, refuse_write};
 use super::disk::{Change, FileId};
 use super::machine::Machine;
 use std::fmt;
@@ -14,14 +14,15 @@ pub(super) struct SimFile {
     shared: Arc<Mutex<Machine>>,
     id: FileId,
     length: u64,
+    is_read_only: bool,
     /// Held while bytes are written, so that a range is never written and settled at once. Taken
     /// before the machine's lock.
     settled: Mutex<u64>,
 }
 
 impl SimFile {
-    pub(super) fn new(shared: &Arc<Mutex<Machine>>, id: FileId, length: u64) -> SimFile {
-        SimFile { shared: shared.clone(), id, length, settled: Mutex::new(0) }
+    pub(super) fn new(shared: &Arc<Mutex<Machine>>, id: FileId, length: u64, is_read_only: bool) -> SimFile {
+        SimFile { shared: shared.clone(), id, length, is_read_only, settled: Mutex::new(0) }
     }
 
     fn settled(&self) -> MutexGuard<'_, u64> {
@@ -37,6 +38,7 @@ impl StorageFile for SimFile {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let settled = self.settled();
         let mut machine = Machine::powered(&self.shared)?;
+        refuse_write(self.is_read_only)?;
         check_write(offset, bytes.len(), self.length, *settled)?;
         machine.operate(Change::Write { file: self.id, offset, bytes: bytes.into() })
     }

@@ -1,8 +1,8 @@
-//! A directory with its past and with the faults that are to come.
+//! Directories with their past and with the faults that are to come.
 //! Owns: `Machine`, `FailEffect`. May touch: `disk`, `random`, `record`.
 //! Never: checks what a caller asks for; it does it, or as much as a fault lets through.
 
-use super::disk::{Change, Disk, FileState};
+use super::disk::{Change, Disk, FileId, FileState, Name};
 use super::random::Random;
 use super::record::Record;
 use std::collections::BTreeMap;
@@ -30,8 +30,18 @@ pub(super) struct Machine {
     pub(super) faults: BTreeMap<u64, (io::ErrorKind, FailEffect)>,
     pub(super) fails_from: Option<(u64, io::ErrorKind)>,
     pub(super) is_full: bool,
-    pub(super) is_locked: bool,
+    /// Whether a copy can have links to the files it is a copy of.
+    pub(super) has_links: bool,
+    /// Who has which directory.
+    pub(super) locks: BTreeMap<FileId, Holders>,
     pub(super) has_power: bool,
+}
+
+/// Who has the lock of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holders {
+    Writer,
+    Readers(u64),
 }
 
 impl Machine {
@@ -44,7 +54,8 @@ impl Machine {
             faults: BTreeMap::new(),
             fails_from: None,
             is_full: false,
-            is_locked: false,
+            has_links: true,
+            locks: BTreeMap::new(),
             has_power: true,
         }
     }
@@ -54,13 +65,41 @@ impl Machine {
         if machine.has_power { Ok(machine) } else { Err(io::Error::other("simulated storage is powered off")) }
     }
 
-    pub(super) fn file(&self, name: &str) -> Option<&FileState> {
+    pub(super) fn file(&self, directory: FileId, name: &str) -> Option<&FileState> {
         let disk = self.record.disk();
-        disk.names.get(name).map(|id| &*disk.files[id])
+        disk.names(directory).get(name).map(|id| &*disk.files[id])
     }
 
-    pub(super) fn existing(&self, name: &str) -> io::Result<&FileState> {
-        self.file(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+    /// What a name stands for.
+    pub(super) fn existing(&self, directory: FileId, name: &str) -> io::Result<FileId> {
+        self.record.disk().names(directory).get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// Makes a file of zeros.
+    pub(super) fn create(&mut self, directory: FileId, name: Name, length: u64) -> io::Result<FileId> {
+        if self.is_full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.operate(Change::Create { directory, name: name.clone(), length })?;
+        self.existing(directory, &name)
+    }
+
+    pub(super) fn lock(&mut self, directory: FileId, is_shared: bool) -> io::Result<()> {
+        let holders = match (self.locks.get(&directory), is_shared) {
+            (None, false) => Holders::Writer,
+            (None, true) => Holders::Readers(1),
+            (Some(Holders::Readers(count)), true) => Holders::Readers(count + 1),
+            (Some(_), _) => return Err(io::ErrorKind::WouldBlock.into()),
+        };
+        self.locks.insert(directory, holders);
+        Ok(())
+    }
+
+    pub(super) fn unlock(&mut self, directory: FileId) {
+        match self.locks.get_mut(&directory) {
+            Some(Holders::Readers(count)) if *count > 1 => *count -= 1,
+            _ => drop(self.locks.remove(&directory)),
+        }
     }
 
     /// Makes a change that is due, or as much of it as a fault lets through.
@@ -91,7 +130,10 @@ fn failed(change: Change, effect: FailEffect, disk: &Disk, random: &mut Random) 
     };
     match change {
         Change::Sync { file } => Change::SyncFailed { file, durable_count: part(disk.files[&file].writes.len()) },
-        Change::SyncDirectory => Change::SyncDirectoryFailed { durable_count: part(disk.name_changes.len()) },
+        Change::SyncDirectory { directory } => {
+            let durable_count = part(disk.directories[&directory].name_changes.len());
+            Change::SyncDirectoryFailed { directory, durable_count }
+        }
         Change::Write { file, offset, bytes } => {
             Change::Write { file, offset, bytes: bytes[..part(bytes.len())].into() }
         }

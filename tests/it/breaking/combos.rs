@@ -50,7 +50,7 @@ pub fn run(seed: u64, steps: u64) {
                 )
             })
             .collect();
-        let existed = matches!(&op, Op::RemoveUser(user, _) if store.user_exists(*user));
+        let existed = matches!(&op, Op::RemoveUser(user, _) if store.user_exists(*user).unwrap());
         let (mut out, mut twin_out) = (Vec::new(), Vec::new());
         let said = apply(&store, &op, &mut out);
         let twin_said = apply(&twin, &op, &mut twin_out);

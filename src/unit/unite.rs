@@ -6,16 +6,16 @@
 //! input twice: first to ask what is kept and to find out how long everything becomes, then to copy.
 
 use super::chunk::{Chunk, ChunkBuilder, IndexKey, Indexed, decode_edit, encode_edit};
-use super::header::{SegmentHeader, SegmentInfo, SegmentKind, segment_name};
 use super::index::end_chunk;
 use super::messages::{Layout, digest_start};
 use super::units::Unit;
-use super::{PART_BYTES, RunPlan, RunWriter, Runs, Table, TableCursor};
 use crate::change::{self, Append, Change, Commit};
 use crate::error::{Error, Result};
 use crate::id::{ClientId, Timeline};
 use crate::journal::frame::{self, FrameKind, digest_frame};
 use crate::journal::{Records, WholeRecord};
+use crate::segment::{PART_BYTES, RunPlan, RunWriter, Runs, Table, TableCursor};
+use crate::segment::{SegmentHeader, SegmentInfo, SegmentKind, segment_name};
 use crate::storage::{Storage, StorageFile};
 use std::io;
 use std::path::PathBuf;

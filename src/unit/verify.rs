@@ -93,11 +93,12 @@ fn compare(unit: &Arc<Unit>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::JournalIndex;
     use super::super::tests::World;
-    use super::super::{JournalIndex, Runs};
     use super::*;
     use crate::id::GroupId;
     use crate::journal::Records;
+    use crate::segment::Runs;
 
     fn told(unit: &Arc<Unit>) -> Vec<String> {
         let mut told = Vec::new();

@@ -11,8 +11,8 @@
 //! messages of the timeline, 0 if there is none; all chunks of a timeline in one index have the same. *Before* is how many
 //! messages of the timeline the chunks before this one have.
 
-use super::key::{TIMELINE_BYTES_MAX, put_timeline, take_number, take_timeline};
 use crate::id::Timeline;
+use crate::segment::key::{TIMELINE_BYTES_MAX, put_timeline, take_number, take_timeline};
 use crate::varint::{put, take};
 
 /// The most messages one entry tells of.

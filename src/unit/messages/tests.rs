@@ -3,10 +3,11 @@
 //! Never: is part of the crate.
 
 use super::super::tests::{World, assert_stored};
-use super::super::{Fate, Judge, MergePlan, Runs, Table, Unit, Units, merge_units};
+use super::super::{Fate, Judge, MergePlan, Unit, Units, merge_units};
 use super::*;
 use crate::change::{Append, Commit};
 use crate::id::{GroupId, Timeline};
+use crate::segment::{Runs, Table};
 use crate::storage::SimStorage;
 
 struct KeepAll;

@@ -20,11 +20,11 @@
 //! | 40 | 4 | CRC-32 of seed (4), the directory's offset (8), the directory |
 //! | 44 | 4 | CRC-32 of seed (4), the footer's offset (8), the 44 bytes before |
 
-use super::header::{SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_name};
 use crate::change::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameKind, digest_frame, frame_bytes};
 use crate::journal::{CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, Records, directory_crc};
+use crate::segment::{SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_name};
 use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use std::io;
 use std::path::Path;

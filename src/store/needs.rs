@@ -1,0 +1,102 @@
+//! What a change must find in memory: all that deciding it looks at and applying it touches.
+//! Owns: that knowledge. May touch: `change`, `state`.
+//! Never: loads anything.
+
+use crate::change::{Change, decode_mentions};
+use crate::id::{NameKind, Timeline, UserId};
+use crate::state::{Need, PreparedAppend, State};
+
+/// The needs of a user's session.
+pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
+    needs.push(Need::Head(timeline));
+    needs.push(Need::Row(user, timeline));
+    // A broadcast is seen from the user's first appearance on, and a direct session may be its first.
+    if !matches!(timeline, Timeline::Group(_)) {
+        needs.push(Need::Person(user));
+    }
+}
+
+/// The needs of an append, as far as they show: more may show with the head.
+pub(super) fn append(state: &State, item: &PreparedAppend, needs: &mut Vec<Need>) {
+    let mentioned = item.mentioned.iter().map(|(_, user)| *user);
+    message(state, item.timeline, item.sender, mentioned, needs);
+}
+
+fn message(
+    state: &State,
+    timeline: Timeline,
+    sender: UserId,
+    mentioned: impl Iterator<Item = UserId>,
+    needs: &mut Vec<Need>,
+) {
+    needs.push(Need::Head(timeline));
+    if !sender.is_none() {
+        needs.push(Need::Row(sender, timeline));
+    }
+    let opens = state.head_if_here(timeline).is_none_or(|head| head.tip.opens);
+    match timeline {
+        Timeline::Direct(_) | Timeline::Inbox(..) => {
+            let ends = timeline.ends().into_iter().flat_map(|pair| [pair.low(), pair.high()]);
+            if opens {
+                needs.extend(ends.clone().flat_map(|user| [Need::Row(user, timeline), Need::Person(user)]));
+            }
+            let is_end = |user: &UserId| ends.clone().any(|end| end == *user);
+            needs.extend(mentioned.filter(is_end).map(|user| Need::Row(user, timeline)));
+        }
+        Timeline::Group(_) => {
+            if opens || !state.is_present_here(sender, timeline) {
+                needs.push(Need::Person(sender));
+            }
+            needs.extend(mentioned.map(|user| Need::Row(user, timeline)));
+        }
+        Timeline::Broadcast(_) => {}
+    }
+}
+
+/// The needs of a change that is replayed.
+pub(super) fn needs_of_change(state: &State, change: &Change, tail: &[u8], needs: &mut Vec<Need>) {
+    match change {
+        Change::Append(append) => {
+            let mentions = tail.get(..append.mention_bytes.into()).and_then(decode_mentions).unwrap_or_default();
+            let told = mentions.iter().filter(|mentioned| mentioned.has_row).map(|mentioned| mentioned.user);
+            message(state, append.timeline, append.sender, told, needs);
+            if append.opens.sender_appears {
+                needs.push(Need::Person(append.sender));
+            }
+        }
+        Change::Group(group) => needs.push(Need::Head(Timeline::Group(group.group))),
+        Change::Join(join) => member(join.user, Timeline::Group(join.group), needs),
+        Change::Leave(leave) => session(leave.user, Timeline::Group(leave.group), needs),
+        Change::Mark(mark) => session(mark.row.user, mark.row.timeline, needs),
+        Change::Clear(clear) => session(clear.row.user, clear.row.timeline, needs),
+        Change::Flags(change) => session(change.row.user, change.row.timeline, needs),
+        Change::Metadata(change) => session(change.row.user, change.row.timeline, needs),
+        Change::Hide(hide) => session(hide.row.user, hide.row.timeline, needs),
+        Change::Member(change) => session(change.user, Timeline::Group(change.group), needs),
+        Change::Amend(amend) => needs.push(Need::Head(amend.timeline)),
+        Change::GroupMetadata(change) => needs.push(Need::Head(Timeline::Group(change.group))),
+        Change::Dissolve(dissolve) => needs.push(Need::Head(Timeline::Group(dissolve.group))),
+        Change::AddUser(change) => needs.push(Need::Person(change.user)),
+        Change::Name(name) | Change::FreeName(name) => {
+            needs.push(Need::Name(name.kind, tail.to_vec()));
+            needs.push(Need::NameOf(name.kind, name.id));
+            if name.kind == NameKind::User {
+                needs.push(Need::Person(UserId(name.id)));
+            }
+        }
+        Change::Forget(forget) => member(forget.user, forget.timeline, needs),
+        Change::RemoveUser(change) => removal(change.user, needs),
+        Change::Trim(trim) => needs.push(Need::Head(trim.timeline)),
+        Change::Settings(_) | Change::Horizon(_) => {}
+    }
+}
+
+/// The needs of what begins or ends a membership.
+pub(super) fn member(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
+    needs.extend([Need::Head(timeline), Need::Row(user, timeline), Need::Person(user)]);
+}
+
+/// The needs of a user's end.
+pub(super) fn removal(user: UserId, needs: &mut Vec<Need>) {
+    needs.extend([Need::Rows(user), Need::Person(user), Need::NameOf(NameKind::User, user.0)]);
+}

@@ -1,0 +1,305 @@
+//! Sealing: a closed journal gets its index, and what changed goes into a run of rows; then memory may let
+//! go of both.
+//! Owns: the steps of that and their order, installing, letting go. May touch: `pipeline`, `load`, `journal`,
+//! `segment`, `unit`, `state`.
+//! Never: rests on a change that is not synced, or lets go of what the disk does not have.
+
+use super::load::client_id_hash;
+use super::pipeline::Pipeline;
+use crate::change::{Change, Decoded};
+use crate::error::{Error, Result};
+use crate::id::Timeline;
+use crate::journal::{Installed, LiveFile, Place, Records};
+use crate::segment::{PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentKind, Table};
+use crate::state::CommitTimes;
+use crate::state::stored::{self, Entries};
+use crate::unit::{JournalIndex, Segments, Unit};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
+
+/// So many things are written down, or let go, while nobody else has the state.
+const STEP: usize = 256;
+/// So many closed journals may wait to be sealed; who needs another file seals one first.
+pub(super) const UNSEALED_MAX: usize = 2;
+/// This part of the memory may be taken by what no sealing has written down, before one begins early.
+const UNSEALED_PART: usize = 4;
+
+/// What is known between the steps of sealing.
+#[derive(Debug)]
+pub(crate) struct Sealing {
+    pub next_segment: u64,
+    /// A round that is written down, whose files could not be made.
+    job: Option<Job>,
+}
+
+/// What one sealing writes.
+#[derive(Debug)]
+struct Job {
+    journal: LiveFile,
+    /// The rows are as of this version.
+    version: u64,
+    entries: Entries,
+}
+
+impl Sealing {
+    pub fn new(next_segment: u64) -> Sealing {
+        Sealing { next_segment, job: None }
+    }
+
+    /// Gives the id of a new segment.
+    pub fn next_id(&mut self) -> u64 {
+        self.next_segment += 1;
+        self.next_segment - 1
+    }
+}
+
+impl Pipeline {
+    pub(super) fn sealing(&self) -> MutexGuard<'_, Sealing> {
+        self.sealing.lock().expect("no thread panicked while it sealed")
+    }
+
+    /// How many bytes the state may take.
+    pub(super) fn resident_bytes_max(&self) -> usize {
+        usize::try_from(self.options.memory_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Seals the oldest closed journal that is not sealed; false if there is none.
+    pub(super) fn seal_next(&self) -> Result<bool> {
+        let mut sealing = self.sealing();
+        self.check_open()?;
+        let journal = match &sealing.job {
+            Some(job) => job.journal,
+            None => match self.unsealed().first() {
+                Some(journal) => *journal,
+                None => return Ok(false),
+            },
+        };
+        if sealing.job.is_none() {
+            // Its changes are applied once they are synced.
+            self.sync_to(journal.last_version)?;
+            sealing.job = Some(self.write_down(journal));
+        }
+        let job = sealing.job.take().expect("it was just made sure of");
+        match self.write_segments(&mut sealing, &job) {
+            Ok(()) => {
+                drop(sealing);
+                self.progress.kick_prepare();
+                Ok(true)
+            }
+            Err(error) => {
+                sealing.job = Some(job);
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes down what changed since the last sealing, as of one moment.
+    fn write_down(&self, journal: LiveFile) -> Job {
+        let version = {
+            let mut state = self.state_mut();
+            assert!(state.version >= journal.last_version, "what is synced is applied");
+            state.freeze(journal.file_id, self.dedup_seed);
+            state.version
+        };
+        // Bound to a name, the lock would be held from one step to the next.
+        while self.state_mut().write_down(STEP) {}
+        let entries = self.state_mut().take_entries();
+        Job { journal, version, entries }
+    }
+
+    fn write_segments(&self, sealing: &mut Sealing, job: &Job) -> Result<()> {
+        let Job { journal, version, .. } = *job;
+        let (records, segments) = {
+            let state = self.state();
+            (state.files.get(Place::new(journal.file_id, 0))?.clone(), state.segments.clone())
+        };
+        let mut entries = job.entries.clone();
+        let (index, first_version) = self.index(&records, &mut entries, journal)?;
+        let plan = RunPlan {
+            kind: SegmentKind::Index,
+            level: 0,
+            uuid: self.uuid,
+            first: journal.file_id,
+            last: journal.file_id,
+            first_version,
+            last_version: journal.last_version,
+            part_bytes: PART_BYTES,
+        };
+        let mut previous = |timeline: Timeline| {
+            let state = self.state();
+            Ok(state.head_if_here(timeline).map_or(0, |head| head.unit))
+        };
+        let index = index.write(&self.storage, plan, &mut || sealing.next_id(), &mut previous)?;
+        entries.sort();
+        let rows = self.write_rows(sealing, &segments.rows, &entries, first_version, version)?;
+        drop(entries);
+        // What the rows say must not be taken back by a power cut.
+        self.sync_to(version)?;
+
+        let made = index.iter().chain(&rows).map(|table| table.info()).collect();
+        let unit = Unit {
+            lo: journal.file_id,
+            hi: journal.file_id,
+            first_version,
+            last_version: journal.last_version,
+            level: 0,
+            records,
+            messages: None,
+            index: Runs::new(index)?,
+        };
+        let units = segments.units.with(Arc::new(unit))?;
+        let rows = Runs::new(segments.rows.tables().cloned().chain(rows).collect())?;
+        let sealed = (journal.file_id, journal.last_version);
+        self.install(sealing, made, Vec::new(), Vec::new(), Some(sealed))?;
+        let heads = {
+            let mut state = self.state_mut();
+            let generation = state.segments.generation + 1;
+            state.segments = Arc::new(Segments { rows, units, generation });
+            state.forget_commit_times(journal.last_version);
+            state.sealed()
+        };
+        for heads in heads.chunks(STEP) {
+            self.state_mut().forget_places(heads, journal.file_id);
+        }
+        self.statistics.sealed(records_bytes(&journal));
+        self.let_go();
+        Ok(())
+    }
+
+    /// Goes through a journal: its index, and the rows that only it tells.
+    fn index(&self, records: &Records, entries: &mut Entries, journal: LiveFile) -> Result<(JournalIndex, u64)> {
+        let mut times: Option<CommitTimes> = None;
+        let mut first_version = journal.last_version + 1;
+        let index = JournalIndex::of(records, &mut |decoded: &Decoded<'_>, _| {
+            let commit = decoded.commit;
+            first_version = first_version.min(commit.version);
+            times.get_or_insert_with(|| CommitTimes::after(commit.version - 1)).push(commit.time);
+            if let Change::Append(append) = &decoded.change
+                && !append.client_id.is_none()
+            {
+                let hash = client_id_hash(self.dedup_seed, append.timeline, append.sender, append.client_id);
+                stored::add_client_id(entries, hash, append.seq, commit.time);
+            }
+            Ok(())
+        })?;
+        for (version, value) in times.iter().flat_map(CommitTimes::encode) {
+            entries.add(&stored::commit_times_key(version), 1, Some(&value));
+        }
+        Ok((index, first_version))
+    }
+
+    fn write_rows(
+        &self,
+        sealing: &mut Sealing,
+        before: &Runs,
+        entries: &Entries,
+        first_version: u64,
+        last_version: u64,
+    ) -> Result<Vec<Arc<Table>>> {
+        let newest = before.tables().map(|table| table.header().first).max().unwrap_or(0);
+        let plan = RunPlan {
+            kind: SegmentKind::Rows,
+            level: 0,
+            uuid: self.uuid,
+            first: newest + 1,
+            last: 0,
+            first_version: first_version.min(last_version),
+            last_version,
+            part_bytes: PART_BYTES,
+        };
+        let mut next_id = || sealing.next_id();
+        let mut run = RunWriter::new(&self.storage, plan, &mut next_id);
+        for (key, prefix, value) in entries.iter() {
+            run.add(key, prefix, value)?;
+        }
+        run.finish()
+    }
+
+    /// Writes to the journal, synced, that these segments are live and those they replace are not.
+    pub(super) fn install(
+        &self,
+        sealing: &Sealing,
+        mut added: Vec<SegmentInfo>,
+        mut removed_segments: Vec<(SegmentKind, u64)>,
+        removed_journals: Vec<u64>,
+        sealed: Option<(u64, u64)>,
+    ) -> Result<()> {
+        added.sort_unstable_by_key(|segment| (segment.kind as u8, segment.id));
+        removed_segments.sort_unstable_by_key(|(kind, id)| (*kind as u8, *id));
+        loop {
+            let is_installed = self.write_install(|manifest| {
+                let change = manifest.change();
+                let (sealed_through, sealed_version) = sealed.unwrap_or((change.sealed_through, change.sealed_version));
+                Installed {
+                    added: added.clone(),
+                    removed_journals: removed_journals.clone(),
+                    removed_segments: removed_segments.clone(),
+                    sealed_through,
+                    sealed_version,
+                    next_segment: sealing.next_segment,
+                    ..change
+                }
+            })?;
+            if is_installed {
+                return Ok(());
+            }
+            // The present journal has no room for it.
+            self.roll_now()?;
+        }
+    }
+
+    /// Takes away files that are live no more. Whoever reads them goes on.
+    pub(super) fn remove_files(&self, names: &[String]) -> Result<()> {
+        for name in names {
+            self.storage.remove(name).map_err(|error| Error::io("remove", &self.storage.path(name), error))?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of what memory does not need, as far as there is too much of it.
+    pub(super) fn let_go(&self) {
+        let bytes_max = self.resident_bytes_max();
+        let steps = 2 * self.state().sweep_length() / STEP + 1;
+        for _ in 0..steps {
+            if !self.state_mut().evict(STEP, bytes_max) {
+                return;
+            }
+        }
+    }
+
+    /// Whether so much waits to be written down that a sealing is due before its journal is full.
+    pub(super) fn is_sealing_due(&self) -> bool {
+        let state = self.state();
+        state.unsealed_bytes() > self.resident_bytes_max() / UNSEALED_PART
+    }
+
+    /// Seals all that can be sealed.
+    pub(super) fn seal_all(&self) -> Result<()> {
+        while self.seal_next()? {}
+        Ok(())
+    }
+
+    /// The work of the sealing thread.
+    pub(super) fn seal_in_background(&self) {
+        while self.progress.wait_seal() {
+            if self.is_sealing_due() && self.unsealed().is_empty() {
+                // A failure is met again by the next round, or by whoever needs a file.
+                let _ = self.roll_now();
+            }
+            while self.seal_next().unwrap_or(false) {}
+            while self.merge_next().unwrap_or(false) {}
+        }
+    }
+}
+
+fn records_bytes(journal: &LiveFile) -> u64 {
+    journal.end
+}
+
+/// Counts what sealing and loading did.
+impl super::statistics::Counters {
+    fn sealed(&self, bytes: u64) {
+        self.seals.fetch_add(1, Ordering::Relaxed);
+        self.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
