@@ -31,6 +31,10 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Least that [`crate::Options::memory_bytes_max`] can be: 64 KiB.
 pub const MEMORY_BYTES_MIN: u64 = 64 << 10;
+/// Most files that one merge makes one of.
+pub const MERGE_FAN_IN_MAX: usize = 64;
+/// After so many days at most, what was recalled, edited away or trimmed is in no file of the store any more.
+pub const PURGE_DAYS_MAX: u64 = 7;
 /// Most bytes of a message body, unless [`crate::Settings`] say otherwise.
 pub const BODY_BYTES_MAX: usize = 1 << 20;
 /// Most that [`crate::Settings::body_bytes_max`] can be.

@@ -31,12 +31,14 @@ mod recover;
 
 pub(crate) use commit::{CommitPoint, LocalSync};
 pub(crate) use directory::SealedJournal;
-pub(crate) use file::{FileTable, JournalFile, open_sealed, verify_journal};
+pub(crate) use file::{FileTable, journal_name, verify_journal};
+#[cfg(test)]
+pub(crate) use file::{JournalFile, open_sealed};
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};
 pub use newest::CutTail;
-pub(crate) use prepare::{Spare, prepare_spare};
+pub(crate) use prepare::{Spare, is_evidence, prepare_spare};
 pub(crate) use records::{
     CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored, WalkedRecord,
     WholeRecord, directory_crc,

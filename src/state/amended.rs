@@ -83,6 +83,11 @@ impl AmendedMessages {
         }
     }
 
+    /// Whether a message among these was recalled or edited above a version.
+    pub fn has_any(&self, seqs: std::ops::Range<u64>, above: u64) -> bool {
+        self.by_seq.range(seqs).any(|(_, amendment)| amendment.version > above)
+    }
+
     pub fn get(&self, seq: u64) -> Option<&Amendment> {
         self.by_seq.get(&seq)
     }

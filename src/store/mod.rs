@@ -73,6 +73,7 @@ pub use flags::FlagChange;
 pub use groups::GroupInfo;
 pub use history::{Edge, HistoryQuery, Page};
 pub use list::{CatchUpQuery, Entry, List, ListQuery, Recent, SessionState, Totals};
+pub use merge::Purged;
 pub use members::{Groups, Member, Members, Receipt, Receipts};
 pub use options::{Durability, Options, Threads};
 pub use people::RemovedUser;

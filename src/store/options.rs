@@ -3,7 +3,7 @@
 //! Never: holds anything that can change an answer; such settings are changes.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_MIN, MEMORY_BYTES_MIN, SYNC_DELAY_MS_MAX};
+use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_MIN, MEMORY_BYTES_MIN, MERGE_FAN_IN_MAX, SYNC_DELAY_MS_MAX};
 use crate::storage::ReadMode;
 use crate::time::{Clock, SystemClock};
 use std::fmt;
@@ -43,6 +43,8 @@ pub struct Options {
     pub(crate) sync_delay: Duration,
     pub(crate) maintain: bool,
     pub(crate) memory_bytes: u64,
+    pub(crate) merge_fan_in: usize,
+    pub(crate) merge_bytes_per_second: u64,
 }
 
 impl Default for Options {
@@ -56,6 +58,8 @@ impl Default for Options {
             sync_delay: Duration::from_millis(10),
             maintain: true,
             memory_bytes: 256 << 20,
+            merge_fan_in: 16,
+            merge_bytes_per_second: 0,
         }
     }
 }
@@ -133,7 +137,26 @@ impl Options {
         self
     }
 
+    /// How many adjacent files of messages of like size a merge makes one of. Default 16, at least 2, at most
+    /// [`MERGE_FAN_IN_MAX`]. More means that less is written twice, and that a timeline with few messages lies in
+    /// more files.
+    pub fn merge_fan_in(mut self, files: usize) -> Options {
+        self.merge_fan_in = files;
+        self
+    }
+
+    /// How many bytes a second merges read, at most. Default 0, which sets no bound.
+    pub fn merge_bytes_per_second(mut self, bytes: u64) -> Options {
+        self.merge_bytes_per_second = bytes;
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
+        if self.merge_fan_in < 2 {
+            let message = format!("merge_fan_in is too small: least=2 got={}", self.merge_fan_in);
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        crate::limits::check("merge_fan_in", self.merge_fan_in, MERGE_FAN_IN_MAX)?;
         if self.memory_bytes < MEMORY_BYTES_MIN {
             let message = format!("memory_bytes_max is too small: least={MEMORY_BYTES_MIN} got={}", self.memory_bytes);
             return Err(Error::new(ErrorKind::InvalidInput, message));

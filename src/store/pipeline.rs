@@ -9,7 +9,7 @@ use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
 use super::rounds::Rounds;
-use super::seal::{Sealing, UNSEALED_MAX};
+use super::seal::{Sealing, SegmentIds, UNSEALED_MAX};
 use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
@@ -61,6 +61,10 @@ pub(crate) struct Pipeline {
     pub dedup_seed: u64,
     /// Held while a journal is sealed, or segments are installed.
     pub sealing: Mutex<Sealing>,
+    pub sealing_ids: SegmentIds,
+    /// Held while something is merged.
+    pub merging: Mutex<()>,
+    pub merges_paused: AtomicBool,
     pub statistics: Counters,
 }
 
@@ -139,7 +143,10 @@ impl Pipeline {
             closing: Mutex::new(Closing { lock: Some(lock), result: None }),
             uuid,
             dedup_seed,
-            sealing: Mutex::new(Sealing::new(next_segment)),
+            sealing: Mutex::default(),
+            sealing_ids: SegmentIds::new(next_segment),
+            merging: Mutex::new(()),
+            merges_paused: AtomicBool::new(false),
             statistics: Counters::default(),
             options,
         })
@@ -479,6 +486,11 @@ impl Pipeline {
     /// The closed journals that are not sealed, oldest first.
     pub fn unsealed(&self) -> Vec<LiveFile> {
         self.writer().writer.manifest().unsealed().to_vec()
+    }
+
+    /// What the journal says of the live files.
+    pub fn manifest<T>(&self, look: impl FnOnce(&Manifest) -> T) -> T {
+        look(self.writer().writer.manifest())
     }
 
     /// Writes to the journal, synced, that the manifest changes; false if the present journal has no room.

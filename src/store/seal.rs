@@ -7,14 +7,14 @@
 use super::load::client_id_hash;
 use super::pipeline::Pipeline;
 use crate::change::{Change, Decoded};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::Timeline;
-use crate::journal::{Installed, LiveFile, Place, Records};
+use crate::journal::{Installed, LiveFile, Manifest, Place, Records};
 use crate::segment::{PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentKind, Table};
 use crate::state::CommitTimes;
 use crate::state::stored::{self, Entries};
 use crate::unit::{JournalIndex, Segments, Unit};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, MutexGuard};
 
 /// So many things are written down, or let go, while nobody else has the state.
@@ -25,11 +25,26 @@ pub(super) const UNSEALED_MAX: usize = 2;
 const UNSEALED_PART: usize = 4;
 
 /// What is known between the steps of sealing.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Sealing {
-    pub next_segment: u64,
     /// A round that is written down, whose files could not be made.
     job: Option<Job>,
+}
+
+/// The ids of segments.
+#[derive(Debug)]
+pub(crate) struct SegmentIds(AtomicU64);
+
+impl SegmentIds {
+    /// The next one to be given is `next`.
+    pub fn new(next: u64) -> SegmentIds {
+        SegmentIds(AtomicU64::new(next))
+    }
+
+    /// Gives the id of a new segment.
+    pub fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 /// What one sealing writes.
@@ -39,18 +54,6 @@ struct Job {
     /// The rows are as of this version.
     version: u64,
     entries: Entries,
-}
-
-impl Sealing {
-    pub fn new(next_segment: u64) -> Sealing {
-        Sealing { next_segment, job: None }
-    }
-
-    /// Gives the id of a new segment.
-    pub fn next_id(&mut self) -> u64 {
-        self.next_segment += 1;
-        self.next_segment - 1
-    }
 }
 
 impl Pipeline {
@@ -80,7 +83,7 @@ impl Pipeline {
             sealing.job = Some(self.write_down(journal));
         }
         let job = sealing.job.take().expect("it was just made sure of");
-        match self.write_segments(&mut sealing, &job) {
+        match self.write_segments(&job) {
             Ok(()) => {
                 drop(sealing);
                 self.progress.kick_prepare();
@@ -107,7 +110,7 @@ impl Pipeline {
         Job { journal, version, entries }
     }
 
-    fn write_segments(&self, sealing: &mut Sealing, job: &Job) -> Result<()> {
+    fn write_segments(&self, job: &Job) -> Result<()> {
         let Job { journal, version, .. } = *job;
         let (records, segments) = {
             let state = self.state();
@@ -129,9 +132,9 @@ impl Pipeline {
             let state = self.state();
             Ok(state.head_if_here(timeline).map_or(0, |head| head.unit))
         };
-        let index = index.write(&self.storage, plan, &mut || sealing.next_id(), &mut previous)?;
+        let index = index.write(&self.storage, plan, &mut || self.sealing_ids.next(), &mut previous)?;
         entries.sort();
-        let rows = self.write_rows(sealing, &segments.rows, &entries, first_version, version)?;
+        let rows = self.write_rows(&segments.rows, &entries, first_version, version)?;
         drop(entries);
         // What the rows say must not be taken back by a power cut.
         self.sync_to(version)?;
@@ -150,7 +153,7 @@ impl Pipeline {
         let units = segments.units.with(Arc::new(unit))?;
         let rows = Runs::new(segments.rows.tables().cloned().chain(rows).collect())?;
         let sealed = (journal.file_id, journal.last_version);
-        self.install(sealing, made, Vec::new(), Vec::new(), Some(sealed))?;
+        self.install_segments(made, Vec::new(), Vec::new(), Some(sealed))?;
         let heads = {
             let mut state = self.state_mut();
             let generation = state.segments.generation + 1;
@@ -190,7 +193,6 @@ impl Pipeline {
 
     fn write_rows(
         &self,
-        sealing: &mut Sealing,
         before: &Runs,
         entries: &Entries,
         first_version: u64,
@@ -207,7 +209,7 @@ impl Pipeline {
             last_version,
             part_bytes: PART_BYTES,
         };
-        let mut next_id = || sealing.next_id();
+        let mut next_id = || self.sealing_ids.next();
         let mut run = RunWriter::new(&self.storage, plan, &mut next_id);
         for (key, prefix, value) in entries.iter() {
             run.add(key, prefix, value)?;
@@ -215,10 +217,10 @@ impl Pipeline {
         run.finish()
     }
 
-    /// Writes to the journal, synced, that these segments are live and those they replace are not.
-    pub(super) fn install(
+    /// Writes to the journal, synced, that these segments are live and those they replace are not. The caller
+    /// holds the lock of sealing.
+    pub(super) fn install_segments(
         &self,
-        sealing: &Sealing,
         mut added: Vec<SegmentInfo>,
         mut removed_segments: Vec<(SegmentKind, u64)>,
         removed_journals: Vec<u64>,
@@ -226,32 +228,27 @@ impl Pipeline {
     ) -> Result<()> {
         added.sort_unstable_by_key(|segment| (segment.kind as u8, segment.id));
         removed_segments.sort_unstable_by_key(|(kind, id)| (*kind as u8, *id));
-        loop {
-            let is_installed = self.write_install(|manifest| {
-                let change = manifest.change();
-                let (sealed_through, sealed_version) = sealed.unwrap_or((change.sealed_through, change.sealed_version));
-                Installed {
-                    added: added.clone(),
-                    removed_journals: removed_journals.clone(),
-                    removed_segments: removed_segments.clone(),
-                    sealed_through,
-                    sealed_version,
-                    next_segment: sealing.next_segment,
-                    ..change
-                }
-            })?;
-            if is_installed {
-                return Ok(());
+        self.install(|manifest| {
+            let change = manifest.change();
+            let (sealed_through, sealed_version) = sealed.unwrap_or((change.sealed_through, change.sealed_version));
+            Installed {
+                added: added.clone(),
+                removed_journals: removed_journals.clone(),
+                removed_segments: removed_segments.clone(),
+                sealed_through,
+                sealed_version,
+                ..change
             }
-            // The present journal has no room for it.
-            self.roll_now()?;
-        }
+        })
     }
 
-    /// Takes away files that are live no more. Whoever reads them goes on.
-    pub(super) fn remove_files(&self, names: &[String]) -> Result<()> {
-        for name in names {
-            self.storage.remove(name).map_err(|error| Error::io("remove", &self.storage.path(name), error))?;
+    /// Changes the manifest, synced.
+    pub(super) fn install(&self, install: impl Fn(&Manifest) -> Installed) -> Result<()> {
+        // Whatever is installed was made with ids below this.
+        let next_segment = self.sealing_ids.0.load(Ordering::Relaxed);
+        while !self.write_install(|manifest| Installed { next_segment, ..install(manifest) })? {
+            // The present journal has no room for it.
+            self.roll_now()?;
         }
         Ok(())
     }

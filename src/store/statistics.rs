@@ -12,6 +12,10 @@ pub(crate) struct Counters {
     /// Journals sealed, and their bytes.
     pub seals: AtomicU64,
     pub sealed_bytes: AtomicU64,
+    pub row_merges: AtomicU64,
+    pub unit_merges: AtomicU64,
+    /// Bytes that merges read.
+    pub merged_bytes: AtomicU64,
     /// Calls that waited because sealing could not keep up.
     pub stalls: AtomicU64,
 }

@@ -6,7 +6,7 @@
 //! first page | frames | directory | footer
 //! ```
 //!
-//! Frames are those of a journal, of kind 6; version difference and synced-up-to are 0. One is closed before its payload
+//! Frames are those of a journal, of kind 7; version difference and synced-up-to are 0. One is closed before its payload
 //! grows beyond 64 KiB, unless one record is larger. First come the edits, by timeline, seq and version, then the messages.
 //! The directory has the offset of each frame (4 bytes each). The footer:
 //!

@@ -32,6 +32,10 @@ pub(crate) enum Fate {
     NoClientId,
     /// All of these go.
     BareStub,
+    /// Its body goes, which another has replaced.
+    NoBody,
+    /// Its body and its client id go.
+    BareNoBody,
     /// It goes, as do all of its timeline with a lower seq.
     Drop,
 }
@@ -132,7 +136,15 @@ struct Fates {
 }
 
 impl Fates {
-    const ALL: [Fate; 5] = [Fate::Keep, Fate::Stub, Fate::NoClientId, Fate::BareStub, Fate::Drop];
+    const ALL: [Fate; 7] = [
+        Fate::Keep,
+        Fate::Stub,
+        Fate::NoClientId,
+        Fate::BareStub,
+        Fate::NoBody,
+        Fate::BareNoBody,
+        Fate::Drop,
+    ];
 
     fn push(&mut self, fate: Fate) {
         if self.count.is_multiple_of(2) {
@@ -327,15 +339,16 @@ impl SeqOrder {
 /// The record as it is after its fate, in `rewritten` if it changes.
 fn record_as<'a>(whole: &'a WholeRecord, fate: Fate, rewritten: &'a mut Vec<u8>) -> &'a [u8] {
     let decoded = whole.decoded();
-    let (Change::Append(append), Fate::Stub | Fate::NoClientId | Fate::BareStub) = (decoded.change, fate) else {
-        return whole.bytes();
-    };
-    let mut append = append;
+    let Change::Append(mut append) = decoded.change else { return whole.bytes() };
     let mut tail = decoded.tail;
-    if fate != Fate::NoClientId {
-        (append.alerts, append.mention_bytes, tail) = (0, 0, &[]);
+    match fate {
+        Fate::Keep | Fate::Drop => return whole.bytes(),
+        Fate::Stub | Fate::BareStub => (append.alerts, append.mention_bytes, tail) = (0, 0, &[]),
+        // Its length was checked when it was read.
+        Fate::NoBody | Fate::BareNoBody => tail = &tail[..append.mention_bytes.into()],
+        Fate::NoClientId => {}
     }
-    if fate != Fate::Stub {
+    if let Fate::NoClientId | Fate::BareStub | Fate::BareNoBody = fate {
         append.client_id = ClientId::NONE;
     }
     rewritten.clear();

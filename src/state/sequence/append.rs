@@ -237,7 +237,9 @@ impl Sequencer {
         let mut row = row.unwrap_or(Row::outside(0));
         if opens != Opens::default() || is_new {
             self.open(state, &append, version, time);
-            row = self.overlay.row(state, timeline, sender).unwrap_or(row);
+            if !sender.is_none() {
+                row = self.overlay.row(state, timeline, sender).unwrap_or(row);
+            }
         }
         if !sender.is_none() {
             row.send(seq, ordinal, item.counts && sender_present, version, time);
