@@ -253,3 +253,96 @@ pub(crate) fn checksum(seed: u32, offset: u64, bytes: &[u8]) -> u32 {
     hasher.update(bytes);
     hasher.finalize()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader {
+            kind: SegmentKind::Rows,
+            level: 2,
+            uuid: *b"0123456789abcdef",
+            id: 7,
+            first: 3,
+            last: 1,
+            first_version: 42,
+            last_version: 50,
+            file_bytes: 65_536,
+            salt: 0x0807_0605_0403_0201,
+        }
+    }
+
+    fn decode(page: &[u8; PAGE_BYTES]) -> Result<SegmentHeader> {
+        SegmentHeader::decode(page, Path::new("x"))
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let (page, seed) = header().encode();
+        assert_eq!((decode(&page).unwrap(), header().seed()), (header(), seed));
+        for bit in 0..PAGE_BYTES * 8 {
+            let mut flipped = page;
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped).unwrap_err().kind(), ErrorKind::Corruption, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_no_header_says_is_refused() {
+        let check = |offset: usize, byte: u8, kind| {
+            let (mut page, _) = header().encode();
+            page[offset] = byte;
+            let crc = crc32fast::hash(&page[..CRC_OFFSET]);
+            page[CRC_OFFSET..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(decode(&page).unwrap_err().kind(), kind, "byte {offset}");
+        };
+        check(8, 2, ErrorKind::Unsupported);
+        check(12, 1, ErrorKind::Unsupported);
+        check(16, 1, ErrorKind::Corruption);
+        check(16, 5, ErrorKind::Corruption);
+        check(23, 1, ErrorKind::Corruption);
+        check(40, 0, ErrorKind::Corruption);
+        check(43, 0x80, ErrorKind::Corruption);
+    }
+
+    #[test]
+    fn a_file_is_what_the_journal_says() {
+        let info = SegmentInfo { kind: SegmentKind::Rows, id: 7, bytes: 65_536, last_version: 50, digest: 0 };
+        let check = |info: SegmentInfo, uuid: &[u8; 16]| header().check(&info, &[[0; 16], *uuid], Path::new("x"));
+        check(info, b"0123456789abcdef").unwrap();
+        let wrong = [
+            check(SegmentInfo { kind: SegmentKind::Index, ..info }, b"0123456789abcdef"),
+            check(SegmentInfo { id: 8, ..info }, b"0123456789abcdef"),
+            check(SegmentInfo { bytes: 65_535, ..info }, b"0123456789abcdef"),
+            check(SegmentInfo { last_version: 51, ..info }, b"0123456789abcdef"),
+            check(info, b"1123456789abcdef"),
+        ];
+        assert!(
+            wrong.iter().all(|result| result.as_ref().is_err_and(|error| error.corruption().is_some())),
+            "{wrong:?}"
+        );
+    }
+
+    #[test]
+    fn names_are_exact() {
+        for kind in SegmentKind::ALL {
+            for id in [1, 0xabcd, SEGMENT_ID_MAX] {
+                assert_eq!(segment_id(&segment_name(kind, id)), Some((kind, id)));
+            }
+        }
+        assert_eq!(segment_name(SegmentKind::Rows, 10), "000000000000000a.rows");
+        for name in [
+            "0000000000000000.rows",
+            "0000000080000000.rows",
+            "000000000000000A.rows",
+            "+00000000000000a.rows",
+            "00000000000000a.rows",
+            "000000000000000a.rows.tmp",
+            "000000000000000a.journal",
+            ".rows",
+        ] {
+            assert_eq!(segment_id(name), None, "{name}");
+        }
+    }
+}

@@ -30,7 +30,7 @@ pub(crate) fn merge_runs(
 }
 
 #[expect(clippy::too_many_arguments, reason = "one more than its only caller outside of tests")]
-fn merge_runs_in_parts(
+pub(super) fn merge_runs_in_parts(
     storage: &Arc<dyn Storage>,
     runs: &Runs,
     which: &[u64],

@@ -27,5 +27,8 @@ pub(crate) use header::{
     SEGMENT_ID_MAX, SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_id, segment_name,
 };
 pub(crate) use merge::merge_runs;
-pub(crate) use runs::{RUNS_MAX, Runs};
+pub(crate) use runs::{Each, RUNS_MAX, Runs};
 pub(crate) use table::{Found, KEY_BYTES_MAX, PART_BYTES, RunPlan, RunWriter, Table, TableCursor, VALUE_BYTES_MAX};
+
+#[cfg(test)]
+mod tests;

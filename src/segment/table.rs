@@ -50,6 +50,7 @@ impl Found {
 }
 
 /// The top block: the last key of each index block and where that lies.
+#[derive(PartialEq, Eq)]
 struct Top {
     keys: Vec<u8>,
     /// Where each key ends in `keys`; the first one is the first key of the table, the others belong to `places`.
@@ -378,4 +379,4 @@ impl fmt::Debug for Table {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

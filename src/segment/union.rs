@@ -13,6 +13,8 @@ pub(super) struct RunCursor<'t> {
     rest: &'t [Arc<Table>],
     /// Keys that do not begin with it are not looked for.
     prefix: &'t [u8],
+    /// Whether it is on an entry that begins with `prefix`; kept, since it is asked for at every step of the others.
+    has_entry: bool,
 }
 
 impl<'t> RunCursor<'t> {
@@ -20,13 +22,13 @@ impl<'t> RunCursor<'t> {
     /// none that begins with `prefix`.
     pub fn new(parts: &'t [Arc<Table>], from: &[u8], prefix: &'t [u8]) -> Result<Option<RunCursor<'t>>> {
         let Some((first, rest)) = parts.split_first() else { return Ok(None) };
-        let mut run = RunCursor { cursor: first.cursor(from)?, rest, prefix };
+        let mut run = RunCursor { cursor: first.cursor(from)?, rest, prefix, has_entry: false };
         run.settle()?;
-        Ok(run.key().is_some().then_some(run))
+        Ok(run.has_entry.then_some(run))
     }
 
     fn key(&self) -> Option<&[u8]> {
-        self.cursor.key().filter(|key| key.starts_with(self.prefix))
+        if self.has_entry { self.cursor.key() } else { None }
     }
 
     fn advance(&mut self) -> Result<()> {
@@ -43,6 +45,7 @@ impl<'t> RunCursor<'t> {
             self.cursor = next.cursor(&[])?;
             self.rest = rest;
         }
+        self.has_entry = self.cursor.key().is_some_and(|key| key.starts_with(self.prefix));
         Ok(())
     }
 }
@@ -89,7 +92,7 @@ impl<'t> Union<'t> {
             run.advance()?;
         }
         present.advance()?;
-        self.runs.retain(|run| run.key().is_some());
+        self.runs.retain(|run| run.has_entry);
         self.find_least();
         Ok(())
     }

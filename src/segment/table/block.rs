@@ -253,7 +253,7 @@ impl<'b> Block<'b> {
     }
 
     /// Walks the whole block and holds it against what a builder makes of these entries.
-    pub fn check(&self, each: &mut dyn FnMut(&[u8], usize, Option<&[u8]>) -> bool) -> Result<(), Malformed> {
+    pub fn check(&self, mut each: impl FnMut(&[u8], usize, Option<&[u8]>) -> bool) -> Result<(), Malformed> {
         let (mut position, mut key, mut before) = (0, Vec::new(), Vec::new());
         let mut filter_prefix = 0;
         for index in 0usize.. {
@@ -263,10 +263,8 @@ impl<'b> Block<'b> {
                 return if restarts == self.restart_count() { Ok(()) } else { Err(Malformed) };
             };
             let is_restart = index.is_multiple_of(RESTART_INTERVAL);
-            if is_restart {
-                if self.restart(index / RESTART_INTERVAL) != start || entry.shared != 0 {
-                    return Err(Malformed);
-                }
+            if is_restart && (self.restart(index / RESTART_INTERVAL) != start || entry.shared != 0) {
+                return Err(Malformed);
             }
             join(&mut key, &entry)?;
             if index > 0 && (before >= key || (!is_restart && entry.shared != shared_bytes(&before, &key))) {
@@ -314,4 +312,69 @@ fn take_entry<'b>(input: &mut &'b [u8]) -> Option<Entry<'b>> {
 #[inline]
 pub(super) fn shared_bytes(one: &[u8], other: &[u8]) -> usize {
     one.iter().zip(other).take_while(|(one, other)| one == other).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(keys: &[&[u8]]) -> Vec<u8> {
+        let (mut builder, mut out) = (BlockBuilder::default(), Vec::new());
+        for key in keys {
+            builder.add(key, 0, Some(b"value"));
+        }
+        let bytes = builder.bytes();
+        builder.finish(&mut out);
+        assert_eq!(out.len(), bytes);
+        assert!(builder.is_empty());
+        out.truncate(bytes - CRC_BYTES);
+        out
+    }
+
+    fn check(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Malformed> {
+        let mut keys = Vec::new();
+        let each = |key: &[u8], _: usize, _: Option<&[u8]>| {
+            keys.push(key.to_vec());
+            true
+        };
+        Block::new(bytes).ok_or(Malformed)?.check(each).map(|()| keys)
+    }
+
+    #[test]
+    fn only_what_a_builder_makes_is_whole() {
+        let keys: Vec<Vec<u8>> = (10..60).map(|number| format!("key{number}").into_bytes()).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key[..]).collect();
+        let bytes = built(&keys);
+        assert_eq!(check(&bytes).unwrap(), keys);
+        for wrong in [&[&b"b"[..], b"a"][..], &[b"a", b"a"], &[b"ab", b"a"], &[b"a", b"b", b"ab"]] {
+            assert_eq!(check(&built(wrong)), Err(Malformed), "{wrong:?}");
+        }
+        // "a1" and "a2" without what they share; a restart that is not there; one that is not where it should be.
+        assert_eq!(check(b"\0\x02\x02a1\0\x02\x02a2\0\0\0\0\x01\0"), Err(Malformed));
+        assert_eq!(check(b"\0\x02\x02a1\x01\x01\x022\0\0\0\0\x01\0"), Ok(vec![b"a1".to_vec(), b"a2".to_vec()]));
+        assert_eq!(check(b"\0\x02\x02a1\x01\x01\x022\0\0\0\0\x05\0\0\0\x02\0"), Err(Malformed));
+        assert_eq!(check(b"\0\x02\x02a1\x01\x01\x022\x05\0\0\0\x01\0"), Err(Malformed));
+        for cut in 0..bytes.len() {
+            let answer = check(&bytes[..cut]);
+            assert_eq!(answer, Err(Malformed), "cut to {cut}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_found_from_every_restart() {
+        let keys: Vec<Vec<u8>> = (0..200u32).map(|number| (number * 3).to_be_bytes()[2..].to_vec()).collect();
+        let bytes = built(&keys.iter().map(|key| &key[..]).collect::<Vec<_>>());
+        let block = Block::new(&bytes).unwrap();
+        assert_eq!(block.restart_count(), 200usize.div_ceil(RESTART_INTERVAL));
+        for number in 0..601u32 {
+            let key = &number.to_be_bytes()[2..];
+            let hit = block.seek(key).unwrap();
+            assert_eq!(hit.is_some(), number <= 597, "{number}");
+            assert_eq!(hit.is_some_and(|hit| hit.is_equal), number % 3 == 0 && number <= 597, "{number}");
+            let below = |included| block.below(key, included).unwrap().map(|(key, _)| key);
+            assert_eq!(below(true), Some(keys[(number as usize / 3).min(199)].clone()), "{number}");
+            let index = (number as usize).div_ceil(3).min(200).checked_sub(1);
+            assert_eq!(below(false), index.map(|index| keys[index].clone()), "{number}");
+        }
+    }
 }

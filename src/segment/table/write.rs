@@ -13,6 +13,7 @@ use super::filter::{LINE_BYTES, line_add, line_check, line_count, line_of, line_
 use super::footer::{FOOTER_BYTES, Footer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{REWRITABLE_BYTES, Storage};
+use std::io;
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -136,16 +137,20 @@ impl<'a> RunWriter<'a> {
         };
         let (header, page, body, digest) = std::mem::take(&mut self.part).finish(header);
 
+        if self.storage.link_count(&name).is_ok() {
+            // A renaming would replace it, and it may be a live file.
+            return Err(Error::io("create", &path, io::ErrorKind::AlreadyExists.into()));
+        }
+        // Noted before each call: one that fails may have had its effect.
+        self.made.push(temporary.clone());
         let file = self
             .storage
             .create(&temporary, header.file_bytes)
             .map_err(|error| Error::io("create", &temporary_path, error))?;
-        self.made.push(temporary.clone());
         file.write_at(0, &page)
             .and_then(|()| file.write_at(REWRITABLE_BYTES, &body))
             .map_err(|error| Error::io("write", &temporary_path, error))?;
         file.sync().map_err(|error| Error::io("sync", &temporary_path, error))?;
-        // Noted before: a rename that fails may have happened.
         self.made.push(name.clone());
         self.storage.rename(&temporary, &name).map_err(|error| Error::io("rename", &temporary_path, error))?;
         let info =

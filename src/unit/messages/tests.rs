@@ -182,3 +182,14 @@ fn a_layout_says_where_records_lie() {
     let refused = (0..1 << 20).find_map(|_| layout.add(1 << 20).and_then(|_| layout.file_bytes()).err());
     assert_eq!(refused.unwrap().kind(), ErrorKind::LimitExceeded);
 }
+
+#[test]
+fn the_end_in_the_format_document_is_this() {
+    let mut layout = Layout::default();
+    layout.add(100).unwrap();
+    let (offset, bytes, _) = layout.end(0x1234_5678, [1, 0], 9);
+    assert_eq!(offset, 4096 + 120);
+    let hex: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let example = hex.chunks(26).map(|line| line.join(" ")).collect::<Vec<_>>().join("\n");
+    assert!(include_str!("../../../docs/format.md").contains(&example), "docs/format.md lacks: {example}");
+}
