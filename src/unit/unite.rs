@@ -136,15 +136,8 @@ struct Fates {
 }
 
 impl Fates {
-    const ALL: [Fate; 7] = [
-        Fate::Keep,
-        Fate::Stub,
-        Fate::NoClientId,
-        Fate::BareStub,
-        Fate::NoBody,
-        Fate::BareNoBody,
-        Fate::Drop,
-    ];
+    const ALL: [Fate; 7] =
+        [Fate::Keep, Fate::Stub, Fate::NoClientId, Fate::BareStub, Fate::NoBody, Fate::BareNoBody, Fate::Drop];
 
     fn push(&mut self, fate: Fate) {
         if self.count.is_multiple_of(2) {
