@@ -124,6 +124,24 @@ pub(crate) fn open_sealed(
     Ok(JournalFile { header, records: Arc::new(records) })
 }
 
+/// Reads every byte of a journal that is complete, up to its end, and gives `damage` what is wrong. An error means that
+/// it could not be read.
+pub(crate) fn verify_journal(records: &Records, damage: &mut dyn FnMut(Error)) -> Result<()> {
+    let looked = load_first_page(&*records.handle, &records.path, records.id()).and_then(|page| {
+        if page.header.seed() != records.seed {
+            return Err(Error::corruption_at(&records.path, 0, "the header that was read before", "another one"));
+        }
+        records.walk(&mut |_| Ok(()))
+    });
+    match looked {
+        Err(error) if error.kind() == ErrorKind::Corruption => {
+            damage(error);
+            Ok(())
+        }
+        looked => looked,
+    }
+}
+
 /// The live files of records, by id.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FileTable {

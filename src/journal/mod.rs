@@ -34,7 +34,7 @@ mod scene;
 
 pub(crate) use commit::{CommitPoint, LocalSync};
 pub(crate) use directory::SealedJournal;
-pub(crate) use file::{FileTable, journal_name};
+pub(crate) use file::{FileTable, journal_name, verify_journal};
 #[cfg(test)]
 pub(crate) use file::{JournalFile, open_sealed};
 pub use live::EpochEnd;

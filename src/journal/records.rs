@@ -33,13 +33,13 @@ impl Place {
         Place(file_id << 32 | offset)
     }
 
-    /// The id of a journal, or of a file of messages with [`MESSAGES_BIT`].
     /// The same, of numbers that may be anything.
     pub fn checked(file_id: u64, offset: u64) -> Option<Place> {
         let fits = file_id <= u64::from(u32::MAX) && offset <= u64::from(u32::MAX);
         fits.then_some(Place(file_id << 32 | offset))
     }
 
+    /// The id of a journal, or of a file of messages with [`MESSAGES_BIT`].
     pub fn file_id(self) -> u64 {
         self.0 >> 32
     }
@@ -542,3 +542,6 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Decoded<'a>> {
     *rest = after;
     change::decode(record)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,8 @@
 //! messages of the timeline, 0 if there is none; all chunks of a timeline in one index have the same. *Before* is how many
 //! messages of the timeline the chunks before this one have.
 
-use crate::segment::key::{TIMELINE_BYTES_MAX, put_timeline, take_number, take_timeline};
 use crate::id::Timeline;
+use crate::segment::key::{TIMELINE_BYTES_MAX, put_timeline, take_number, take_timeline};
 use crate::varint::{put, take};
 
 /// The most messages one entry tells of.
@@ -325,5 +325,22 @@ mod tests {
             }
         }
         assert_eq!(IndexKey::decode(&IndexKey::Chunk { timeline: one, first_seq: 0 }.bytes()), None);
+    }
+
+    #[test]
+    fn the_entries_in_the_format_document_are_these() {
+        let timeline = Timeline::Group(GroupId(5));
+        let mut builder = ChunkBuilder::default();
+        builder.push(300, Indexed { offset: 4_112, version: 44, timestamp: 1_000_000, body_bytes: 5 });
+        builder.push(301, Indexed { offset: 4_160, version: 45, timestamp: 1_000_007, body_bytes: 5 });
+        let chunk = builder.finish(172, 2).unwrap().1.to_vec();
+        let mut edit = Vec::new();
+        encode_edit(4_200, &mut edit);
+        let chunk_key = IndexKey::Chunk { timeline, first_seq: 300 }.bytes();
+        let edit_key = IndexKey::Edit { timeline, seq: 300, version: 50 }.bytes();
+        let lines = [chunk_key, chunk, edit_key, edit]
+            .map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" "));
+        let example = lines.join("\n");
+        assert!(include_str!("../../docs/format.md").contains(&example), "docs/format.md lacks: {example}");
     }
 }

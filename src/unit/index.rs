@@ -4,11 +4,11 @@
 //! Never: changes a journal, or keeps more than some bytes of each message.
 
 use super::chunk::{ChunkBuilder, IndexKey, Indexed, encode_edit};
-use crate::segment::{RunPlan, RunWriter, Table};
 use crate::change::{Change, Decoded};
 use crate::error::Result;
 use crate::id::Timeline;
 use crate::journal::{Place, Records};
+use crate::segment::{RunPlan, RunWriter, Table};
 use crate::storage::Storage;
 use ahash::RandomState;
 use hashbrown::HashTable;

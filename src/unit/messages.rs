@@ -6,7 +6,7 @@
 //! first page | frames | directory | footer
 //! ```
 //!
-//! Frames are those of a journal, of kind 6; version difference and synced-up-to are 0. One is closed before its payload
+//! Frames are those of a journal, of kind 7; version difference and synced-up-to are 0. One is closed before its payload
 //! grows beyond 64 KiB, unless one record is larger. First come the edits, by timeline, seq and version, then the messages.
 //! The directory has the offset of each frame (4 bytes each). The footer:
 //!
@@ -20,11 +20,11 @@
 //! | 40 | 4 | CRC-32 of seed (4), the directory's offset (8), the directory |
 //! | 44 | 4 | CRC-32 of seed (4), the footer's offset (8), the 44 bytes before |
 
-use crate::segment::{SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_name};
 use crate::change::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::frame::{FRAME_HEADER_BYTES, FrameKind, digest_frame, frame_bytes};
 use crate::journal::{CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, Records, directory_crc};
+use crate::segment::{SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_name};
 use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use std::io;
 use std::path::Path;

@@ -17,11 +17,15 @@ mod units;
 // Adjacent units made into one.
 mod unite;
 
+// An index against its records.
+mod verify;
+
 pub(crate) use chunk::IndexKey;
 pub(crate) use index::JournalIndex;
 pub(crate) use messages::{open_messages, verify_messages};
 pub(crate) use unite::{Fate, Judge, MergePlan, merge_units};
 pub(crate) use units::{Unit, UnitStatistics, Units};
+pub(crate) use verify::verify_unit;
 
 #[cfg(test)]
 mod tests;

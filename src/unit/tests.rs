@@ -1,5 +1,5 @@
 //! Journals full of random changes, written by the journal's own writer, and what is in them.
-//! Owns: `World`, for the tests of units and their parts. May touch: `journal`, `change`, all of `segment`.
+//! Owns: `World`, for the tests of units and their parts. May touch: `journal`, `change`, all of `unit`, `segment`.
 //! Never: is part of the crate.
 
 use super::*;
@@ -7,8 +7,10 @@ use crate::change::{AddUser, Amend, Append, Change, Commit, Mentioned, Opens, en
 use crate::id::{BusinessId, ClientId, GroupId, Source, SystemId, Timeline, UserId};
 use crate::journal::frame::{decode, digest_frame};
 use crate::journal::{
-    FileTable, JournalFile, Place, Records, RecoverOptions, Sealed, Writer, open_sealed, prepare_spare, recover,
+    FileTable, JournalFile, Place, Records, RecoverOptions, Replayed, Sealed, Writer, open_sealed, prepare_spare,
+    recover,
 };
+use crate::segment::{RunPlan, SegmentKind};
 use crate::storage::{SimStorage, Storage};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -99,9 +101,13 @@ pub(super) fn timelines() -> Vec<Timeline> {
 impl World {
     pub fn new(seed: u64, journal_bytes: u64) -> World {
         let sim = SimStorage::new(seed);
-        let storage: Arc<dyn Storage> = sim.clone();
+        World::on(sim.clone(), sim, seed, journal_bytes)
+    }
+
+    /// On a storage of its own, and `sim` unused beside it.
+    pub fn on(storage: Arc<dyn Storage>, sim: Arc<SimStorage>, seed: u64, journal_bytes: u64) -> World {
         let options = RecoverOptions { journal_bytes, unsynced: false };
-        let recovered = recover(&storage, &options, &mut |_| Ok(())).unwrap();
+        let recovered = recover(&storage, &options, &mut |_: Replayed<'_>| Ok(())).unwrap();
         let current = recovered.end.current.clone();
         World {
             uuid: current.header.uuid,

@@ -6,17 +6,18 @@
 //! input twice: first to ask what is kept and to find out how long everything becomes, then to copy.
 
 use super::chunk::{Chunk, ChunkBuilder, IndexKey, Indexed, decode_edit, encode_edit};
-use crate::segment::{SegmentHeader, SegmentInfo, SegmentKind, segment_name};
 use super::index::end_chunk;
 use super::messages::{Layout, digest_start};
 use super::units::Unit;
-use crate::segment::{PART_BYTES, RunPlan, RunWriter, Runs, Table, TableCursor};
 use crate::change::{self, Append, Change, Commit};
 use crate::error::{Error, Result};
 use crate::id::{ClientId, Timeline};
 use crate::journal::frame::{self, FrameKind, digest_frame};
 use crate::journal::{Records, WholeRecord};
+use crate::segment::{PART_BYTES, RunPlan, RunWriter, Runs, Table, TableCursor};
+use crate::segment::{SegmentHeader, SegmentInfo, SegmentKind, segment_name};
 use crate::storage::{Storage, StorageFile};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -74,6 +75,7 @@ pub(crate) fn merge_units(
     pace: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Unit> {
     let (Some(oldest), Some(newest)) = (units.first(), units.last()) else { panic!("a merge is of something") };
+    assert!(units.windows(2).all(|pair| pair[0].hi < pair[1].lo), "units are given oldest first");
     let mut fates = Fates::default();
     let layout = lay_out(units, judge, &mut fates)?;
     let level = units.iter().map(|unit| unit.level).max().unwrap_or(0);
@@ -105,12 +107,14 @@ pub(crate) fn merge_units(
         last_version: newest.last_version,
         part_bytes: plan.part_bytes,
     };
-    let mut file = MessagesFile::create(storage, &name, path, &header)?;
+    let file = MessagesFile::create(storage, &name, path, &header)?;
     let run = RunWriter::new(storage, run_plan, next_id);
-    let mut copy = Copy::new(&mut file, run, pace);
+    let mut copy = Copy::new(oldest.lo, file, run, pace);
     sweep(units, &mut |entry| copy.entry(entry, &mut fates))?;
-    let tables = copy.finish(&layout)?;
+    let (mut file, run) = copy.finish(&layout)?;
     let (records, info) = file.finish(&header)?;
+    let tables = run.finish()?;
+    file.is_kept = true;
     Ok(Unit {
         lo: oldest.lo,
         hi: newest.hi,
@@ -132,15 +136,8 @@ struct Fates {
 }
 
 impl Fates {
-    const ALL: [Fate; 7] = [
-        Fate::Keep,
-        Fate::Stub,
-        Fate::NoClientId,
-        Fate::BareStub,
-        Fate::NoBody,
-        Fate::BareNoBody,
-        Fate::Drop,
-    ];
+    const ALL: [Fate; 7] =
+        [Fate::Keep, Fate::Stub, Fate::NoClientId, Fate::BareStub, Fate::NoBody, Fate::BareNoBody, Fate::Drop];
 
     fn push(&mut self, fate: Fate) {
         if self.count.is_multiple_of(2) {
@@ -161,14 +158,14 @@ impl Fates {
 }
 
 /// One entry of one unit's index.
-struct Entry<'a> {
-    unit: &'a Unit,
-    key: IndexKey,
-    value: &'a [u8],
+pub(super) struct Entry<'a> {
+    pub unit: &'a Unit,
+    pub key: IndexKey,
+    pub value: &'a [u8],
 }
 
 /// Goes through the entries of all units in the order of their keys.
-fn sweep(units: &[Arc<Unit>], each: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
+pub(super) fn sweep(units: &[Arc<Unit>], each: &mut dyn FnMut(Entry<'_>) -> Result<()>) -> Result<()> {
     let mut sources = units.iter().map(|unit| Source::of(unit)).collect::<Result<Vec<_>>>()?;
     loop {
         // There are few sources. Of equal keys the older unit's comes first, and is refused by what looks at seqs.
@@ -235,7 +232,7 @@ impl<'u> Source<'u> {
 }
 
 /// Reads what an entry tells of: each record with the seq (and version, of an edit) that it should have.
-fn read_entry(entry: &Entry<'_>, each: &mut dyn FnMut(u64, u64, &WholeRecord) -> Result<()>) -> Result<()> {
+pub(super) fn read_entry(entry: &Entry<'_>, each: &mut dyn FnMut(u64, u64, &WholeRecord) -> Result<()>) -> Result<()> {
     let (unit, records) = (entry.unit, &entry.unit.records);
     match entry.key {
         IndexKey::Edit { timeline, seq, version } => {
@@ -354,8 +351,10 @@ fn record_as<'a>(whole: &'a WholeRecord, fate: Fate, rewritten: &'a mut Vec<u8>)
 
 /// The second pass.
 struct Copy<'a> {
+    /// The oldest journal of all.
+    lo: u64,
     run: RunWriter<'a>,
-    file: &'a mut MessagesFile,
+    file: MessagesFile,
     pace: &'a mut dyn FnMut(u64) -> Result<()>,
     layout: Layout,
     buffer: Vec<u8>,
@@ -368,8 +367,9 @@ struct Copy<'a> {
 }
 
 impl<'a> Copy<'a> {
-    fn new(file: &'a mut MessagesFile, run: RunWriter<'a>, pace: &'a mut dyn FnMut(u64) -> Result<()>) -> Copy<'a> {
+    fn new(lo: u64, file: MessagesFile, run: RunWriter<'a>, pace: &'a mut dyn FnMut(u64) -> Result<()>) -> Copy<'a> {
         Copy {
+            lo,
             run,
             file,
             pace,
@@ -388,8 +388,10 @@ impl<'a> Copy<'a> {
             && self.timeline.is_none_or(|(present, ..)| present != timeline)
         {
             self.end_chunk()?;
-            // What the oldest unit says, the others do not know.
+            // What the oldest unit says, the others do not know. If it leads into this merge, the chunk it led to was
+            // trimmed before, as was all that is older.
             let previous = Chunk::decode(first_seq, entry.value).map_or(0, |chunk| chunk.previous);
+            let previous = if previous < self.lo { previous } else { 0 };
             self.timeline = Some((timeline, 0, previous));
         }
         read_entry(&entry, &mut |seq, _, whole| match fates.next() {
@@ -464,24 +466,24 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Writes what is left, directory and footer too, and the index.
-    fn finish(mut self, planned: &Layout) -> Result<Vec<Arc<Table>>> {
+    /// Writes the frame that is left.
+    fn finish(mut self, planned: &Layout) -> Result<(MessagesFile, RunWriter<'a>)> {
         self.end_chunk()?;
         self.end_frame(self.layout.frame_start())?;
         if self.layout != *planned {
             return Err(self.not_planned());
         }
         self.file.layout = self.layout;
-        self.run.finish()
+        Ok((self.file, self.run))
     }
 }
 
-/// A file of messages that is being made. Dropped unfinished, it is taken away.
+/// A file of messages that is being made. Dropped before it is kept, it is taken away.
 struct MessagesFile {
     storage: Arc<dyn Storage>,
-    /// The name it has at present; `None` once it stays.
-    present_name: Option<String>,
     name: String,
+    temporary: String,
+    is_kept: bool,
     path: PathBuf,
     handle: Arc<dyn StorageFile>,
     seed: u32,
@@ -494,13 +496,19 @@ struct MessagesFile {
 impl MessagesFile {
     fn create(storage: &Arc<dyn Storage>, name: &str, path: PathBuf, header: &SegmentHeader) -> Result<MessagesFile> {
         let temporary = format!("{name}.tmp");
-        let handle = storage.create(&temporary, header.file_bytes);
-        let handle = handle.map_err(|error| Error::io("create", &storage.path(&temporary), error))?;
+        let handle = storage.create(&temporary, header.file_bytes).map_err(|error| {
+            if error.kind() != io::ErrorKind::AlreadyExists {
+                // A call that failed may have had its effect.
+                let _ = storage.remove(&temporary);
+            }
+            Error::io("create", &storage.path(&temporary), error)
+        })?;
         let seed = header.seed();
         Ok(MessagesFile {
             storage: storage.clone(),
-            present_name: Some(temporary),
             name: name.to_owned(),
+            temporary,
+            is_kept: false,
             path,
             handle,
             seed,
@@ -516,18 +524,14 @@ impl MessagesFile {
     }
 
     /// Gives it its end, its first page and its name, all durable.
-    fn finish(mut self, header: &SegmentHeader) -> Result<(Records, SegmentInfo)> {
+    fn finish(&self, header: &SegmentHeader) -> Result<(Records, SegmentInfo)> {
         let (offset, end, footer) = self.layout.end(self.seed, [self.message_count, self.edit_count], self.digest);
         self.write(offset, &end)?;
         self.write(0, &header.encode().0)?;
         self.handle.sync().map_err(|error| Error::io("sync", &self.path, error))?;
-        if let Some(temporary) = &self.present_name {
-            let renamed = self.storage.rename(temporary, &self.name);
-            renamed.map_err(|error| Error::io("rename", &self.path, error))?;
-        }
-        self.present_name = Some(self.name.clone());
+        let renamed = self.storage.rename(&self.temporary, &self.name);
+        renamed.map_err(|error| Error::io("rename", &self.path, error))?;
         self.storage.sync_directory().map_err(|error| Error::io("sync directory of", &self.path, error))?;
-        self.present_name = None;
         let info = SegmentInfo {
             kind: SegmentKind::Messages,
             id: header.id,
@@ -542,9 +546,10 @@ impl MessagesFile {
 
 impl Drop for MessagesFile {
     fn drop(&mut self) {
-        if let Some(name) = &self.present_name {
-            // What failed before is what the caller learns of.
-            let _ = self.storage.remove(name);
+        if !self.is_kept {
+            // What failed before is what the caller learns of; a renaming that failed may have been done.
+            let _ = self.storage.remove(&self.temporary);
+            let _ = self.storage.remove(&self.name);
         }
     }
 }

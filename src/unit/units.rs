@@ -6,10 +6,10 @@
 //! that holds the timeline, which its head knows, and each chunk names the one before.
 
 use super::chunk::{Chunk, IndexKey, decode_edit};
-use crate::segment::{Runs, SegmentInfo};
 use crate::error::{Error, Result};
 use crate::id::Timeline;
 use crate::journal::{Place, Records};
+use crate::segment::{Runs, SegmentInfo};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;

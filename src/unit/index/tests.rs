@@ -8,7 +8,7 @@ use super::*;
 use crate::change::{Append, Commit};
 use crate::error::ErrorKind;
 use crate::id::GroupId;
-use crate::segment::chunk::{Chunk, decode_edit};
+use crate::unit::chunk::{Chunk, decode_edit};
 
 #[test]
 fn every_message_and_edit_of_a_journal_is_in_its_index_once() {
