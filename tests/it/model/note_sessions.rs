@@ -28,7 +28,9 @@ impl Run<'_> {
         let line = view.state.line(timeline);
         met.when(kind == Some(ErrorKind::NotFound) && seq == 0, "amend: seq 0");
         met.when(kind == Some(ErrorKind::NotFound) && line.last() > 0 && seq > line.last(), "amend: above the end");
-        met.when(kind == Some(ErrorKind::Trimmed), "amend: recall in a dissolved group");
+        let is_trimmed = kind == Some(ErrorKind::Trimmed);
+        met.when(is_trimmed && line.dissolved().is_some(), "amend: recall in a dissolved group");
+        met.when(is_trimmed && line.dissolved().is_none(), "trim: a recall, or an edit, of what is gone");
         met.when(kind == Some(ErrorKind::Dissolved), "amend: edit in a dissolved group");
         met.when(kind == Some(ErrorKind::Refused), "amend: edit of a recalled message");
         let Some(message) = line.message(seq) else { return };
@@ -70,10 +72,12 @@ impl Run<'_> {
         let view = self.world.sequenced();
         let kind = decision.result.as_ref().err().map(|wrong| wrong.kind);
         met.when(kind == Some(ErrorKind::LimitExceeded), "hide: too many");
-        met.when(kind == Some(ErrorKind::Trimmed), "hide: in a dissolved group");
         let Some(timeline) = view.state.timeline(by, with.peer()) else { return };
         let Some(row) = view.state.row(by, timeline) else { return };
         let line = view.state.line(timeline);
+        let is_trimmed = kind == Some(ErrorKind::Trimmed);
+        met.when(is_trimmed && line.dissolved().is_some(), "hide: in a dissolved group");
+        met.when(is_trimmed && line.dissolved().is_none(), "trim: a hide of what is gone");
         let is_below = seqs.iter().any(|seq| *seq > 0 && *seq <= row.floor);
         met.when(kind == Some(ErrorKind::NotFound) && is_below, "hide: below the floor");
         met.when(kind == Some(ErrorKind::NotFound) && seqs.len() > 1, "hide: one of many is not shown");

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 
 /// Every trap that the random sequences must meet.
 pub const TRAPS: &[&str] = &[
+    "trim: a hide of what is gone",
+    "trim: a page ends where the rest was",
+    "trim: a recall, or an edit, of what is gone",
+    "trim: receipts of what is gone",
     "append: a client id comes back because the clock went back",
     "append: a client id is found",
     "append: a client id is taken for the window of its day",
