@@ -4,7 +4,7 @@
 
 use restante::{
     AmendmentKind, CatchUpQuery, ClientId, Draft, Edge, ErrorKind, HistoryQuery, ListQuery, Loss, Outcome, Seq,
-    Timeline, Timestamp, UserId,
+    Timeline, Timestamp, UserId, Version,
 };
 
 use super::{ANN, BOB, CAT, keep, keep_of_users, left, nothing_trimmed, say, trimmed};
@@ -205,9 +205,11 @@ fn a_retry_of_what_is_gone_is_a_duplicate() {
 fn what_is_pending_beside_a_trim() {
     let scene = ten(0);
     keep_of_users(&scene, keep().count(6));
+    let before = scene.store.version();
     let recall = scene.store.recall(ANN, chat(), Seq(2));
     let hide = scene.store.hide(BOB, with(1), &[Seq(3), Seq(6)]);
     let round = scene.store.maintain(Timestamp::MAX);
+    let again = scene.store.maintain(Timestamp::MAX);
     let read = scene.store.mark_read(BOB, with(1), Seq(3));
     let late = [scene.store.recall(ANN, chat(), Seq(4)), scene.store.edit(ANN, chat(), Seq(2), b"x")];
     let back = scene.store.mark_unread_from(BOB, with(1), Seq(2));
@@ -216,11 +218,14 @@ fn what_is_pending_beside_a_trim() {
     changed(recall);
     changed(hide);
     assert_eq!(round.wait().unwrap().messages_trimmed, 4);
+    let again = again.wait().unwrap();
+    assert_eq!((again.timelines_trimmed, again.messages_trimmed), (0, 0));
     changed(read);
     for ticket in late.into_iter().chain([late_hide]) {
         assert_eq!(ticket.wait().unwrap_err().kind(), ErrorKind::Trimmed);
     }
     assert_eq!(back.wait().unwrap(), restante::Effect::Unchanged);
+    assert_eq!(scene.store.version(), Version(before.0 + 4), "recalled, hidden, trimmed once, read");
     let entry = scene.entry(BOB, with(1));
     assert_eq!((entry.unread, entry.read_mark, left(&scene)), (5, Seq(4), vec![5, 7, 8, 9, 10]));
     assert_eq!(scene.after_crash(Loss::All).entry(BOB, with(1)), entry);
