@@ -403,13 +403,9 @@ pub(crate) fn decode(record: &[u8]) -> Option<Decoded<'_>> {
         }
         TRIM => {
             only(TIMELINE_BITS)?;
-            Change::Trim(Trim {
-                timeline: take_timeline(flags, input)?,
-                trim: take(input)?,
-                trim_ordinal: take(input)?,
-                ordinal_before: take(input)?,
-                age_day: take(input)?,
-            })
+            let timeline = take_timeline(flags, input)?;
+            let (trim, trim_ordinal, ordinal_before) = (take(input)?, take(input)?, take(input)?);
+            Change::Trim(Trim { timeline, trim, trim_ordinal, ordinal_before, age_day: take(input)? })
         }
         _ => return None,
     };

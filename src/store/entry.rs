@@ -151,8 +151,9 @@ impl Snapshot {
             entry.alerts = self.range.alerts(&own);
         }
         (entry.latest, entry.latest_cut) = latest(reader, self.range.timeline, self.latest.spots())?;
-        entry.read_mark = Seq(row.mark(tip));
         entry.last = Seq(row.end(tip.last));
+        // A trim above a ceiling is not told to those who left.
+        entry.read_mark = Seq(row.mark(tip)).min(entry.last);
         entry.first = Seq((row.floor(tip) + 1).min(entry.last.0 + 1));
         entry.flags = row.flags;
         entry.metadata = self.metadata.clone().map_or_else(Body::empty, Body::shared);

@@ -121,3 +121,60 @@ pub(super) fn maintain_in_background(pipeline: &Pipeline) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{GroupId, UserId};
+    use crate::settings::{GroupSettings, Retention};
+    use crate::storage::SimStorage;
+    use crate::store::{Draft, Options, Threads};
+    use crate::time::ManualClock;
+    use std::sync::Arc;
+
+    const DAY: u64 = 24 * 3_600 * 1_000_000;
+
+    /// What the background thread finds to trim right now, in messages.
+    fn due(store: &Store) -> u64 {
+        let decided = maintain(&store.pipeline, Durability::Sync, Timestamp::MAX, Scope::Due).unwrap();
+        store.pipeline.reach(decided.rests_on, Durability::Sync).unwrap();
+        decided.result.unwrap().messages_trimmed
+    }
+
+    #[test]
+    fn the_background_looks_where_something_happened_and_once_a_day_everywhere() {
+        let clock = Arc::new(ManualClock::new(Timestamp(1_000 * DAY)));
+        let options = Options::default().threads(Threads::Inline).journal_bytes(1 << 20).clock(clock.clone());
+        let store = Store::open_on(SimStorage::new(1), options).unwrap();
+        let say = |draft| {
+            store.append(draft).wait().unwrap();
+        };
+        let send = |to| say(Draft::direct(UserId(1), UserId(to), b"x"));
+        let keep = Retention::default().age_secs(3_600).count(2);
+        let _ = store.set_settings(Settings::default().retention_user(keep)).wait().unwrap();
+        (2..5).for_each(|_| send(2));
+        send(3);
+        assert_eq!(due(&store), 1, "down to two");
+        assert_eq!(due(&store), 0);
+        (2..5).for_each(|_| send(2));
+        assert_eq!(due(&store), 3);
+        // What grew too old meanwhile is found the next day, or once something is said there.
+        clock.advance(DAY / 2);
+        assert_eq!(due(&store), 0);
+        send(2);
+        assert_eq!(due(&store), 2, "an hour old, all but the last");
+        clock.advance(DAY / 2);
+        assert_eq!(due(&store), 2, "the last of those, and one of a timeline where nothing happened");
+        // Other settings are looked at everywhere, a group's own at once.
+        (2..4).for_each(|_| send(5));
+        let group = |count| GroupSettings::default().retention(Some(Retention::default().count(count)));
+        let _ = store.create_group(GroupId(7), group(3)).wait().unwrap();
+        let _ = store.join(GroupId(7), UserId(1)).wait().unwrap();
+        (0..3).for_each(|_| say(Draft::group(GroupId(7), UserId(1), b"x")));
+        assert_eq!(due(&store), 0);
+        let _ = store.set_group(GroupId(7), group(2)).wait().unwrap();
+        assert_eq!(due(&store), 1);
+        let _ = store.set_settings(Settings::default().retention_user(keep.count(1))).wait().unwrap();
+        assert_eq!(due(&store), 1);
+    }
+}

@@ -224,6 +224,10 @@ impl<'a> Round<'a> {
     /// Takes what goes off what is remembered.
     fn weigh_without(&mut self, candidate: &Candidate, target: u64) -> Result<()> {
         let Some(mut weight) = self.memory.weights.remove(&candidate.timeline) else { return Ok(()) };
+        if (weight.trim, weight.last) != (candidate.trim, candidate.last) {
+            // Of an earlier round, when bytes were bounded.
+            return Ok(());
+        }
         for seq in weight.trim + 1..=target {
             weight.bytes = weight.bytes.saturating_sub(self.body_bytes(candidate.timeline, seq)?);
         }

@@ -46,6 +46,8 @@ mod directory;
 
 mod settings;
 
+mod retention;
+
 mod clock;
 
 mod client_ids;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use restante::{
-    Appended, CatchUpQuery, CrashPlan, Draft, Effect, Entry, GroupId, HistoryQuery, List, ListQuery, Loss, ManualClock,
-    Message, Options, Page, Peer, Seq, SimStorage, Store, Threads, Timestamp, UserId,
+    Appended, CatchUpQuery, Clock, CrashPlan, Draft, Effect, Entry, GroupId, HistoryQuery, List, ListQuery, Loss,
+    ManualClock, Message, Options, Page, Peer, Seq, SimStorage, Store, Threads, Timestamp, UserId,
 };
 
 /// Friday, 20 November 2026, 17:00:00 UTC: where the clock of every scene starts.
@@ -80,6 +80,18 @@ impl Scene {
     pub fn entry(&self, user: UserId, peer: Peer) -> Entry {
         let found = self.list(user).entries.into_iter().find(|entry| entry.peer == peer);
         found.unwrap_or_else(|| panic!("{user} has no session with {peer}"))
+    }
+
+    /// What a list says of a session, also that it is there no more.
+    pub fn entry_or_tombstone(&self, user: UserId, peer: Peer) -> Entry {
+        let since = self.store.changed_since(user, Timestamp(0), &ListQuery::new().limit(1_000)).expect("list");
+        let found = since.entries.into_iter().find(|entry| entry.peer == peer);
+        found.unwrap_or_else(|| panic!("{user} never had a session with {peer}"))
+    }
+
+    /// The wall clock.
+    pub fn clock_time(&self) -> u64 {
+        self.clock.now().0
     }
 
     /// A page of history.

@@ -3,7 +3,8 @@
 //! Never: fills the reserve; how much there is of it is not promised.
 
 use restante::{
-    Draft, ErrorKind, FlagChange, GroupSettings, NameKind, Seq, Settings, Source, SystemId, Timestamp, UserId,
+    Draft, ErrorKind, FlagChange, GroupSettings, NameKind, Retention, Seq, Settings, Source, SystemId, Timestamp,
+    UserId,
 };
 
 use super::{ANN, BOB, CAT, chat};
@@ -22,6 +23,11 @@ fn a_full_disk_refuses_what_adds_and_takes_what_frees() {
         scene.send(Draft::direct(ANN, BOB, b"x"));
     }
     store.resolve_or_create(NameKind::Group, b"team").wait().unwrap();
+    let one = Retention::default().count(1);
+    changed(store.set_settings(Settings::default().retention_system(one)));
+    for _ in 0..3 {
+        scene.send(Draft::inbox(Source::System(SystemId(2)), BOB, b"x"));
+    }
     scene.clock.advance(91 * 24 * HOUR);
     scene.storage.set_full(true);
     let error = loop {
@@ -61,9 +67,11 @@ fn a_full_disk_refuses_what_adds_and_takes_what_frees() {
     changed(store.remove_session(CAT, room(41)));
     changed(store.dissolve(group(41)));
     changed(store.free_name(NameKind::Group, b"team"));
-    assert!(store.maintain(Timestamp(u64::MAX)).wait().unwrap().horizon > restante::Version(6));
+    let maintained = store.maintain(Timestamp(u64::MAX)).wait().unwrap();
+    assert!(maintained.horizon > restante::Version(6));
+    assert_eq!((maintained.timelines_trimmed, maintained.messages_trimmed), (1, 2));
     let removed = store.remove_user(BOB, true).unwrap();
-    assert_eq!((removed.sessions, removed.recalled), (3, 0));
+    assert_eq!((removed.sessions, removed.recalled), (4, 0));
 
     // There is room again, and nothing was lost.
     scene.storage.set_full(false);

@@ -10,6 +10,7 @@ use restante::{
 };
 
 use super::change::{Marks, Settings};
+use super::word::Keep;
 
 /// Bytes of a body, shown short.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -313,9 +314,10 @@ pub struct About {
 
 impl From<GroupInfo> for About {
     fn from(real: GroupInfo) -> About {
-        let restante::GroupSettings { shows_history, members_only, .. } = real.settings;
+        let restante::GroupSettings { shows_history, members_only, retention, .. } = real.settings;
+        let keep = retention.map(|it| Keep { age_secs: it.age_secs, count: it.count, body_bytes: it.body_bytes });
         About {
-            settings: Settings { shows_history, members_only },
+            settings: Settings { shows_history, members_only, keep },
             metadata: Bytes(real.metadata.to_vec()),
             members: real.members,
             last: real.last.get(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use restante::{GroupId, Timeline, UserId};
 
 use super::answer::Bytes;
-use super::word::Rules;
+use super::word::{Keep, Rules};
 
 /// A message that someone wants to send.
 #[derive(Clone, Debug)]
@@ -29,9 +29,11 @@ pub struct Letter {
 pub struct Settings {
     pub shows_history: bool,
     pub members_only: bool,
+    /// Instead of what is kept of groups.
+    pub keep: Option<Keep>,
 }
 
-pub const DEFAULTS: Settings = Settings { shows_history: false, members_only: true };
+pub const DEFAULTS: Settings = Settings { shows_history: false, members_only: true, keep: None };
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Marks {
@@ -166,6 +168,13 @@ pub enum What {
     },
     Horizon {
         version: u64,
+    },
+    /// Everything up to a seq is gone, for its age if there is a day; found at a moment.
+    Trimmed {
+        timeline: Timeline,
+        upto: u64,
+        age_day: Option<u64>,
+        now: u64,
     },
 }
 

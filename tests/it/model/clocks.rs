@@ -79,6 +79,11 @@ impl Run<'_> {
                 let index = times.len().checked_sub(back as usize + 1);
                 index.map_or(now, |index| (times[index] + HORIZON_MICROS).saturating_add_signed(offset))
             }
+            Step::Age { to, by, back, secs, offset } => {
+                let messages = &self.world.seen().state.line(to.timeline(by)).messages;
+                let index = messages.len().checked_sub(back as usize + 1);
+                index.map_or(now, |index| (messages[index].timestamp + secs * 1_000_000).saturating_add_signed(offset))
+            }
             Step::Wall(micros) => return self.set_wall(self.clocks.wall + micros),
             Step::Agree(micros) => {
                 self.traps.hit_if(was_stepped, "clock: put right after a step");

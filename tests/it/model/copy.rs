@@ -99,7 +99,7 @@ fn copy_of(log: &[Change]) -> Checked<Option<Store>> {
             // Removing a user is one call with many changes; the first of them says how many.
             let call = &log[index..change.call_end as usize];
             let version = again(&store, &before, change, call);
-            made = if is_of_removal(call) { change.call_end } else { change.version };
+            made = if is_of_removal(call) || is_of_maintenance(call) { change.call_end } else { change.version };
             same(&format!("made again: {change:?}"), &version, &Ok(made))?;
         }
         before.apply(change);
@@ -112,12 +112,20 @@ fn is_of_removal(call: &[Change]) -> bool {
     matches!(call.last(), Some(Change { what: What::Ended { .. }, .. }))
 }
 
+/// Whether changes are those of a round of maintenance that trimmed something.
+fn is_of_maintenance(call: &[Change]) -> bool {
+    matches!(call.last(), Some(Change { what: What::Trimmed { .. }, .. }))
+}
+
 /// Makes a change by the call that makes it, and gives the version it got.
 fn again(store: &Store, before: &State, change: &Change, call: &[Change]) -> Plain<u64> {
     let peer = |timeline: Timeline, user: UserId| -> Peer { timeline.peer_of(user).expect("it has the session") };
     if let (true, Some(Change { what: What::Ended { user }, .. })) = (is_of_removal(call), call.last()) {
         let recall_all = call.iter().any(|change| matches!(change.what, What::Recalled { .. }));
         return plain(store.remove_user(*user, recall_all), |_| store.version().get());
+    }
+    if let Some(Change { what: What::Trimmed { now, .. }, .. }) = call.last() {
+        return plain(store.maintain(Timestamp(*now)).wait(), |_| store.version().get());
     }
     let ticket = match &change.what {
         What::Sent { letter, .. } => {
@@ -165,7 +173,9 @@ fn again(store: &Store, before: &State, change: &Change, call: &[Change]) -> Pla
         What::Added { user } => store.add_user(*user),
         What::Freed { kind, name } => store.free_name(KINDS[*kind as usize], NAMES[*name as usize]),
         What::Ruled { rules } => store.set_settings(real_rules(*rules)),
-        What::Dropped { .. } | What::Ended { .. } => unreachable!("these come from removing a user"),
+        What::Dropped { .. } | What::Ended { .. } | What::Trimmed { .. } => {
+            unreachable!("these come from calls that make several changes")
+        }
     };
     plain(ticket.wait(), plain_effect)
 }

@@ -4,13 +4,20 @@
 
 use std::ops::Bound;
 
+use restante::limits::{RETENTION_AGE_SECS_MAX, RETENTION_BODY_BYTES_MAX, RETENTION_COUNT_MAX};
+
 use super::draw::Draw;
 use super::op::{How, Op, SENDING, Write, sends_for_none};
 use super::state::RULES;
 use super::word::{
-    Ask, At, Flagging, Lost, Near, PageSize, Point, Post, Restart, Rules, SLOTS, Src, Step, Text, Time, To, With,
+    Ask, At, Flagging, Keep, Lost, Near, PageSize, Point, Post, Restart, Rules, SLOTS, Src, Step, Text, Time, To, With,
     Within,
 };
+
+/// For how long something is kept, in seconds.
+const AGES: [u64; 5] = [1, 60, 3_600, 24 * 3_600, 3 * 24 * 3_600];
+/// In microseconds.
+const HALF_DAY: i64 = 12 * 3_600 * 1_000_000;
 
 impl Draw {
     pub fn post(&mut self) -> Post {
@@ -223,7 +230,91 @@ impl Draw {
             4 => rules.latest_bytes_max = self.rng.pick(&[0, 1, 5, 20, 65_536, 65_537]),
             _ => {}
         }
+        if self.rng.percent(self.habits.keep_chance) {
+            rules.keeps = std::array::from_fn(|_| self.keep());
+        }
         rules
+    }
+
+    /// Of a group: most often what is kept of all groups.
+    pub fn own_keep(&mut self) -> Option<Keep> {
+        self.rng.percent(self.habits.keep_chance / 2).then(|| self.keep())
+    }
+
+    /// Mostly one bound.
+    pub fn keep(&mut self) -> Keep {
+        let mut keep = Keep::default();
+        let kinds = self.rng.pick(&[0, 1, 1, 1, 2, 2, 4, 4, 3, 5, 6, 7]);
+        if kinds & 1 != 0 {
+            keep.count = self.rng.pick(&[1, 2, 3, 5, 8, 15, 16, 17, 30]);
+        }
+        if kinds & 2 != 0 {
+            keep.body_bytes = self.rng.pick(&[1, 16, 30, 60, 100, 1_000, 20_000]);
+        }
+        if kinds & 4 != 0 {
+            keep.age_secs = self.rng.pick(&AGES);
+        }
+        match self.rng.below(100) {
+            0 => keep.count = RETENTION_COUNT_MAX + 1,
+            1 => keep.body_bytes = RETENTION_BODY_BYTES_MAX + 1,
+            2 => keep.age_secs = RETENTION_AGE_SECS_MAX + 1,
+            _ => {}
+        }
+        keep
+    }
+
+    /// A timeline is trimmed, or just not; then somebody turns to what is gone, and to what is left.
+    pub fn trim(&mut self) {
+        match self.rng.below(10) {
+            0..3 => self.rule(),
+            3..5 => {
+                let (group, keep) = (self.group(), self.own_keep());
+                let (shows_history, members_only) = (self.rng.percent(50), self.rng.percent(50));
+                self.write(Write::SetGroup { group, shows_history, members_only, keep });
+            }
+            5..8 => {
+                let (by, with) = self.session();
+                let (to, secs) = (self.line_of(by, with), self.rng.pick(&AGES));
+                let (back, offset) = (self.rng.below(12), self.rng.pick(&[0, 1, 1, 1_000_000]));
+                self.ops.push(Op::Clock(Step::Age { to, by, back, secs, offset }));
+            }
+            _ => {}
+        }
+        let (by, with) = self.session();
+        let follow = Op::Follow { by: by.max(1), limit: 100, messages: 1_000, bytes: 1 << 20, whole: true };
+        if self.rng.percent(30) {
+            self.ops.push(follow.clone());
+        }
+        let offset = self.rng.pick(&[0, 0, 0, 0, -1, -HALF_DAY]);
+        self.write(Write::Maintain { offset });
+        let (to, seq) = (self.line_of(by, with), Point::Seq(self.rng.between(1, 6)));
+        match self.rng.below(12) {
+            0 => self.write(Write::Recall { by, to, seq }),
+            1 => self.write(Write::Edit { by, to, seq, text: Text(1, 1) }),
+            2 => self.write(Write::Hide { by, with, seqs: vec![seq, Point::End(0)] }),
+            3 => self.write(Write::Read { by, with, upto: seq }),
+            4 => self.write(Write::UnreadFrom { by, with, seq }),
+            5 => self.write(Write::Clear { by, with, upto: seq }),
+            6 => {
+                self.write(Write::Remove { by, with });
+                self.come_back(by, with);
+            }
+            7 => self.ops.push(Op::Receipts { by, with, seq, after: 0, limit: 10 }),
+            8 => {
+                let group = self.group();
+                self.write(Write::Leave { group, by });
+                self.write(Write::Maintain { offset: 0 });
+            }
+            9 => {
+                let Some(post) = self.posts.iter().find(|post| post.to == to).copied() else { return };
+                self.write(Write::Append(Post { kind: post.kind ^ 1, ..post }));
+            }
+            10 => self.ops.push(follow),
+            _ => {
+                let ask = self.history();
+                self.ops.push(Op::History { by, with, ask });
+            }
+        }
     }
 
     pub fn history(&mut self) -> Ask {

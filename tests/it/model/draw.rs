@@ -61,6 +61,8 @@ pub fn sequence(seed: u64) -> (Setup, Vec<Op>) {
         again_chance: rng.pick(&[0, 3, 8]),
         settings_weight: rng.pick(&[0, 5, 20]),
         end_weight: rng.pick(&[0, 4, 12]),
+        trim_weight: rng.pick(&[0, 0, 10, 60]),
+        keep_chance: rng.pick(&[0, 50, 90]),
         users: rng.pick(&[2, 3, 5]),
         groups: rng.pick(&[1, 3]),
         focus,
@@ -69,7 +71,8 @@ pub fn sequence(seed: u64) -> (Setup, Vec<Op>) {
     for group in 1..=habits.groups {
         if draw.rng.percent(80) {
             let (shows_history, members_only) = (draw.rng.percent(50), draw.rng.percent(50));
-            draw.write(Write::Create { group, shows_history, members_only });
+            let keep = draw.own_keep();
+            draw.write(Write::Create { group, shows_history, members_only, keep });
         }
     }
     while draw.ops.len() < length {
@@ -98,6 +101,9 @@ pub struct Habits {
     pub settings_weight: u64,
     /// Of what ends something for good, or nearly: dissolving, removing users, the horizon.
     pub end_weight: u64,
+    /// Of what lets messages go, and how often anything is told to let them go.
+    pub trim_weight: u64,
+    pub keep_chance: u64,
     pub users: u8,
     pub groups: u8,
     /// Where most of it happens.
@@ -119,7 +125,7 @@ impl Draw {
     fn step(&mut self) {
         let habits = self.habits;
         // Each with its weight; the first whose turn comes is taken.
-        let steps: [(u64, Draws); 10] = [
+        let steps: [(u64, Draws); 11] = [
             (430, Draw::send),
             (130, Draw::member),
             (160, Draw::mark),
@@ -128,6 +134,7 @@ impl Draw {
             (habits.people_weight, Draw::people),
             (habits.settings_weight, Draw::rule),
             (habits.end_weight, Draw::end),
+            (habits.trim_weight, Draw::trim),
             (420, Draw::ask),
             (110, Draw::pass),
         ];
@@ -180,12 +187,13 @@ impl Draw {
     fn member(&mut self) {
         let group = self.group_or_unknown();
         let (shows_history, members_only) = (self.rng.percent(50), self.rng.percent(50));
+        let keep = self.own_keep();
         match self.rng.below(100) {
-            0..6 => self.write(Write::Create { group, shows_history, members_only }),
-            6..12 => self.write(Write::SetGroup { group, shows_history, members_only }),
+            0..6 => self.write(Write::Create { group, shows_history, members_only, keep }),
+            6..12 => self.write(Write::SetGroup { group, shows_history, members_only, keep }),
             12..14 => {
                 let post = Post { by: self.someone(), to: To::Group(group), id: 0, at: At::Unset, ..self.post() };
-                let set = Write::SetGroup { group, shows_history, members_only: true };
+                let set = Write::SetGroup { group, shows_history, members_only: true, keep: None };
                 self.rest_on(set, Write::Append(post));
             }
             14..50 => {
@@ -365,7 +373,7 @@ impl Draw {
         }
     }
 
-    fn rule(&mut self) {
+    pub fn rule(&mut self) {
         let rules = self.rules();
         self.write(Write::Settings(rules));
     }

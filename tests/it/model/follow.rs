@@ -190,13 +190,17 @@ impl Run<'_> {
         let view = self.world.seen();
         let sessions = view.present_sessions(by, 0);
         let all: BTreeMap<Peer, Session> = sessions.iter().map(|entry| (entry.peer, entry.kept())).collect();
-        same(&format!("{what}: the sessions that a client holds"), &follower.entries, &all)?;
-        for peer in all.keys() {
+        let mut entries = follower.entries.clone();
+        view.thin(by, &mut entries);
+        same(&format!("{what}: the sessions that a client holds"), &entries, &all)?;
+        for (peer, entry) in &all {
             let timeline = view.state.timeline(by, *peer).expect("a session has a timeline");
             let row = view.state.row(by, timeline).expect("a session has a row");
             let visible = view.visible(timeline, &row);
             let all: Vec<Shown> = visible.iter().map(|message| ageless(&view.show(message))).collect();
-            let held: Vec<Shown> = follower.held[peer].messages.values().cloned().collect();
+            // It is not told that notices went.
+            let held = follower.held[peer].messages.range(entry.first..);
+            let held: Vec<Shown> = held.map(|(_, shown)| shown.clone()).collect();
             same(&format!("{what}: the messages that a client holds of {peer:?}"), &held, &all)?;
         }
         Ok(())

@@ -30,6 +30,8 @@ pub enum Said {
     Maintained {
         horizon: u64,
         version: u64,
+        timelines: u64,
+        messages: u64,
     },
     Dropped {
         sessions: u64,
@@ -193,10 +195,10 @@ impl Judge<'_> {
             return Decision::refused(ErrorKind::LimitExceeded);
         }
         match self.amended(timeline, seq) {
-            Err(Decision { result: Err(Wrong { kind: ErrorKind::Trimmed, .. }), rests_on, .. }) => {
-                Decision::refused_for(ErrorKind::Dissolved, rests_on)
-            }
-            Err(refused) => refused,
+            Err(refused) => match self.state.line(timeline).dissolved() {
+                Some(version) if !refused.is_not_found() => Decision::refused_for(ErrorKind::Dissolved, version),
+                _ => refused,
+            },
             Ok(()) => {
                 let message = self.state.line(timeline).message(seq).expect("it was found");
                 match (message.recalled, message.edited) {
@@ -219,7 +221,7 @@ impl Judge<'_> {
             return Err(Decision::refused(ErrorKind::NotFound));
         }
         if seq <= line.trim() {
-            return Err(Decision::refused_for(ErrorKind::Trimmed, line.dissolved().unwrap_or(0)));
+            return Err(Decision::refused_for(ErrorKind::Trimmed, line.gone(seq).unwrap_or(0)));
         }
         Ok(())
     }
@@ -248,7 +250,7 @@ fn judge(view: View<'_>, letter: &Letter) -> Result<Option<(Written, u64)>, (Err
         let (seq, timestamp, version) = (first.seq, first.timestamp, first.version);
         let is_other = first.letter.kind != letter.kind || first.letter.body != letter.body;
         // It would be a conflict, were not the first body gone: by what took it away first.
-        let gone = [first.first_amended, line.dissolved()].into_iter().flatten().min();
+        let gone = [first.first_amended, line.gone(first.seq)].into_iter().flatten().min();
         return match gone {
             None if is_other => Err((ErrorKind::Conflict, version)),
             gone => {

@@ -4,7 +4,7 @@
 
 use restante::limits::{
     BODY_BYTES_LIMIT, DEDUP_WINDOW_SECS_MAX, HORIZON_MICROS, LATEST_BYTES_LIMIT, MEMBER_BYTES_MAX, MENTIONS_MAX,
-    METADATA_BYTES_MAX, NAME_BYTES_MAX,
+    METADATA_BYTES_MAX, NAME_BYTES_MAX, RETENTION_AGE_SECS_MAX, RETENTION_BODY_BYTES_MAX, RETENTION_COUNT_MAX,
 };
 use restante::{ErrorKind, GroupId, Timeline, UserId};
 
@@ -13,7 +13,7 @@ use super::change::{Settings, What};
 use super::judge::{Decision, Judge, Said};
 use super::row::Row;
 use super::state::Group;
-use super::word::{NAMES, Rules};
+use super::word::{Keep, NAMES, Rules};
 use super::world::with_change;
 
 impl Judge<'_> {
@@ -30,6 +30,9 @@ impl Judge<'_> {
     }
 
     pub fn create_group(&self, group: GroupId, settings: Settings) -> Decision {
+        if settings.keep.is_some_and(is_above) {
+            return Decision::refused(ErrorKind::LimitExceeded);
+        }
         match self.group(group) {
             Ok(it) => Decision::unchanged(it.created),
             Err(decision) if decision.is_not_found() => self.changed(What::Created { group, settings }),
@@ -38,6 +41,9 @@ impl Judge<'_> {
     }
 
     pub fn set_group(&self, group: GroupId, settings: Settings) -> Decision {
+        if settings.keep.is_some_and(is_above) {
+            return Decision::refused(ErrorKind::LimitExceeded);
+        }
         match self.group(group) {
             Err(decision) => decision,
             Ok(it) if it.settings == settings => Decision::unchanged(it.settings_version),
@@ -237,7 +243,8 @@ impl Judge<'_> {
         let is_above = rules.dedup_window_secs > DEDUP_WINDOW_SECS_MAX
             || rules.body_bytes_max > BODY_BYTES_LIMIT
             || rules.mentions_max > MENTIONS_MAX
-            || rules.latest_bytes_max > LATEST_BYTES_LIMIT;
+            || rules.latest_bytes_max > LATEST_BYTES_LIMIT
+            || rules.keeps.iter().copied().any(is_above);
         match () {
             () if is_above => Decision::refused(ErrorKind::LimitExceeded),
             () if rules == self.state.rules => Decision::unchanged(self.state.rules_version),
@@ -249,14 +256,67 @@ impl Judge<'_> {
         let now = now.min(self.view().store_time());
         let is_old = |time: &&u64| now.checked_sub(HORIZON_MICROS).is_some_and(|before| **time <= before);
         let horizon = self.state.times.iter().filter(is_old).count() as u64;
-        if horizon <= self.state.horizon || self.is_stepped {
-            let result = Ok(Said::Maintained { horizon: self.state.horizon, version: 0 });
-            return Decision { result, ..Decision::unchanged(self.state.horizon_version) };
+        let start = self.state.version();
+        let mut whats = Vec::new();
+        if horizon > self.state.horizon && !self.is_stepped {
+            whats.push(What::Horizon { version: horizon });
         }
-        let decision = self.changed(What::Horizon { version: horizon });
-        let result = Ok(Said::Maintained { horizon, version: decision.rests_on });
-        Decision { result, ..decision }
+        let (horizon, version) = if whats.is_empty() { (self.state.horizon, 0) } else { (horizon, start + 1) };
+        // Timelines take their turn in the order in which they came to be.
+        let mut timelines: Vec<Timeline> = self.state.lines.keys().copied().collect();
+        timelines.sort_by_key(|timeline| self.state.line(*timeline).made);
+        let mut messages = 0;
+        let horizons = whats.len();
+        for timeline in timelines {
+            if let Some((upto, age_day)) = self.trim(timeline, now) {
+                messages += upto - self.state.line(timeline).trim();
+                // While the clock is in doubt nothing is too old at any moment.
+                let now = if self.is_stepped { 0 } else { now };
+                whats.push(What::Trimmed { timeline, upto, age_day, now });
+            }
+        }
+        let timelines = (whats.len() - horizons) as u64;
+        let rests_on = if whats.is_empty() { self.state.horizon_version } else { start + whats.len() as u64 };
+        let result = Ok(Said::Maintained { horizon, version, timelines, messages });
+        Decision { result, rests_on, whats, is_batch: false }
     }
+
+    /// Up to where a timeline is to be trimmed, and the day if it is for age.
+    fn trim(&self, timeline: Timeline, now: u64) -> Option<(u64, Option<u64>)> {
+        let (line, keep) = (self.state.line(timeline), self.state.keep(timeline));
+        if line.dissolved().is_some() {
+            return None;
+        }
+        let kept = || line.messages.iter().filter(|message| message.seq > line.trim());
+        let mut upto = line.trim();
+        // More than a sixteenth above a bound, and it goes down to the bound.
+        let is_much = |amount: u64, bound: u64| bound > 0 && amount > bound && (amount - bound) * 16 > bound;
+        if is_much(kept().count() as u64, keep.count) {
+            upto = line.last() - keep.count;
+        }
+        let bytes_above =
+            |seq: u64| kept().filter(|it| it.seq > seq).map(|it| it.letter.body.0.len() as u64).sum::<u64>();
+        if is_much(bytes_above(0), keep.body_bytes) {
+            let lightest = (line.trim()..=line.last()).find(|seq| bytes_above(*seq) <= keep.body_bytes);
+            upto = upto.max(lightest.expect("nothing weighs nothing"));
+        }
+        let oldest = now.checked_sub(keep.age_secs * 1_000_000).filter(|_| keep.age_secs > 0 && !self.is_stepped);
+        let aged = oldest.and_then(|oldest| kept().rfind(|it| it.timestamp < oldest)).map_or(0, |it| it.seq);
+        let day = now / DAY_MICROS + 1;
+        match () {
+            () if aged > upto && day > line.age_day => Some((aged, Some(day))),
+            () if upto > line.trim() => Some((upto, None)),
+            () => None,
+        }
+    }
+}
+
+const DAY_MICROS: u64 = 24 * 3_600 * 1_000_000;
+
+fn is_above(keep: Keep) -> bool {
+    keep.age_secs > RETENTION_AGE_SECS_MAX
+        || keep.count > RETENTION_COUNT_MAX
+        || keep.body_bytes > RETENTION_BODY_BYTES_MAX
 }
 
 fn name_fault(name: u8) -> Option<ErrorKind> {

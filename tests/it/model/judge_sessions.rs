@@ -64,7 +64,9 @@ impl Judge<'_> {
         let line = self.state.line(timeline);
         let read = (seq - 1).max(row.floor(line));
         if read >= row.mark(line) {
-            return Decision::unchanged(row.made.read.max(row.made.floor));
+            // But for a trim it might have moved.
+            let trimmed = if seq <= row.read { line.gone(row.read).unwrap_or(0) } else { 0 };
+            return Decision::unchanged(row.made.read.max(row.made.floor).max(trimmed));
         }
         self.changed(What::MarkedBack { user, timeline, read })
     }
@@ -87,8 +89,13 @@ impl Judge<'_> {
             Err(decision) => return decision,
         };
         let upto = upto.min(self.seen_end(timeline, &row));
+        let line = self.state.line(timeline);
         if upto <= row.floor {
             return Decision::unchanged(row.made.floor);
+        }
+        // What went need not be cleared.
+        if upto <= line.trim() {
+            return Decision::unchanged(line.gone(upto).unwrap_or(0));
         }
         self.changed(What::Cleared { user, timeline, upto })
     }
@@ -100,7 +107,8 @@ impl Judge<'_> {
         };
         let upto = self.seen_end(timeline, &row);
         let holds = row.flags.pinned || row.flags.marked_unread || !row.metadata.0.is_empty();
-        if row.is_removed(self.state.line(timeline)) && !holds && upto <= row.floor {
+        let line = self.state.line(timeline);
+        if row.is_removed(line) && !holds && upto <= row.floor(line) {
             return Decision::unchanged(row.made.floor.max(row.made.flags).max(row.made.metadata));
         }
         self.changed(What::Removed { user, timeline, upto })
@@ -163,7 +171,7 @@ impl Judge<'_> {
         seqs.dedup();
         for seq in &seqs {
             if *seq > 0 && *seq <= line.trim() {
-                return Decision::refused_for(ErrorKind::Trimmed, line.dissolved().unwrap_or(0));
+                return Decision::refused_for(ErrorKind::Trimmed, line.gone(*seq).unwrap_or(0));
             }
             if *seq <= row.floor || *seq > end {
                 return Decision::refused(ErrorKind::NotFound);

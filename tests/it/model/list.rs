@@ -2,6 +2,8 @@
 //! Owns: entries, tombstones, walks, totals, when a cursor is refused. May touch: `look`, `world`, `answer`.
 //! Never: changes the world, keeps a count.
 
+use std::collections::BTreeMap;
+
 use restante::limits::{
     CATCH_UP_BYTES_MAX, CATCH_UP_MESSAGES_MAX, ENTRY_AMENDMENTS_MAX, LATEST_MESSAGES_MAX, LIST_ENTRIES_MAX,
     MENTIONS_COUNTED_MAX,
@@ -68,6 +70,7 @@ impl View<'_> {
             versions.extend(line.group.as_ref().map(|group| group.metadata_version));
             versions.extend(other.as_ref().map(|row| row.receipts_version));
         }
+        versions.push(line.told_trim(row.ceiling.unwrap_or(u64::MAX), self.state.horizon));
         let version = versions.into_iter().max().unwrap_or(0);
 
         let unread = self.unread(user, timeline, &row);
@@ -92,7 +95,7 @@ impl View<'_> {
             goto: unread.first().map(|message| (message.seq, message.timestamp)),
             latest,
             latest_cut,
-            read_mark: row.mark(line),
+            read_mark: row.mark(line).min(end),
             first: (floor + 1).min(end + 1),
             last: end,
             mentions: (
@@ -109,6 +112,26 @@ impl View<'_> {
             amendments_more: None,
             messages: Vec::new(),
             messages_left_out: false,
+        }
+    }
+
+    /// What of the entries that a client holds may be otherwise by now though nobody tells it: notices went,
+    /// so that the entry begins later, and what went is as good as read.
+    pub fn thin(&self, user: UserId, held: &mut BTreeMap<Peer, Session>) {
+        for (peer, entry) in held {
+            let Some(timeline) = self.state.timeline(user, *peer) else { continue };
+            let Some(row) = self.state.row(user, timeline) else { continue };
+            let line = self.state.line(timeline);
+            let end = row.end(line.last());
+            if line.is_thinner_since(entry.version, end) {
+                entry.first = (row.floor(line) + 1).min(end + 1);
+                entry.read_mark = row.mark(line).min(end);
+            }
+            // Of trims that the horizon has passed the newest speaks for all, and nobody is told again.
+            let now = self.session(user, timeline, 0);
+            if row.ceiling.is_some() && now.version <= self.state.horizon && entry.version <= now.version {
+                (entry.version, entry.session_timestamp) = (now.version, now.session_timestamp);
+            }
         }
     }
 

@@ -80,6 +80,12 @@ impl Run<'_> {
         met.when(differs && first.edited.is_some(), "append: another body under the id of an edited one");
         met.when(!differs && first.edited.is_some(), "append: a retry of what was edited since");
         met.when(differs && line.dissolved().is_some(), "append: another body under an id of a dissolved group");
+        let is_gone = first.seq <= line.trim() && line.dissolved().is_none();
+        met.when(is_gone, "trim: a retry of what is gone");
+        met.when(
+            is_gone && differs && first.first_amended.is_none(),
+            "trim: another body under the id of what is gone",
+        );
         met.when(letter.sender.is_none(), "append: a source sends again");
         let then = view.state.rules.dedup_window_secs;
         met.when(first.window_secs != then, "append: a client id is taken for the window of its day");
@@ -113,6 +119,7 @@ impl Run<'_> {
         met.when(letter.timestamp == Some(store_time), "append: timestamp at store time");
         met.when(timestamp > store_time, "append: timestamp runs ahead of the commit time");
         met.when(view.clock < store_time, "append: clock behind store time");
+        met.when(line.trim() > 0 && line.trim() == line.last(), "trim: sent where nothing was left");
         met.when(timeline == Timeline::direct(sender, sender), "append: note to oneself");
         met.when(letter.body.0.is_empty(), "append: empty body");
         let silenced_until = row.as_ref().map_or(0, |row| row.silenced_until);

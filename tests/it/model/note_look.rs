@@ -13,7 +13,7 @@ use super::note::Met;
 use super::row::{Presence, Row};
 use super::run::Run;
 use super::state::Message;
-use super::word::{With, user};
+use super::word::{With, group, user};
 
 impl Run<'_> {
     pub fn note_history(&mut self, by: u8, with: With, question: &Question, model: &Plain<Page>) {
@@ -48,7 +48,9 @@ impl Run<'_> {
             "history: two bounds of time with nothing between",
         );
         met.when(page.older == Edge::NotVisible, "history: floor above 0 is the edge");
-        met.when(page.older == Edge::Trimmed, "history: a dissolved group is trimmed");
+        let is_dissolved = line.dissolved().is_some();
+        met.when(page.older == Edge::Trimmed && is_dissolved, "history: a dissolved group is trimmed");
+        met.when(page.older == Edge::Trimmed && !is_dissolved, "trim: a page ends where the rest was");
         met.when(page.newer == Edge::NotVisible, "history: ceiling is the edge");
         met.when(question.limit == 0 && end > floor, "history: limit 0");
         let bytes: usize = page.messages.iter().map(|shown| shown.body.0.len()).sum();
@@ -282,7 +284,9 @@ impl Run<'_> {
         let mut met = Met::default();
         let view = self.world.seen();
         let kind = model.as_ref().err().map(|wrong| wrong.kind);
-        met.when(kind == Some(ErrorKind::Trimmed), "receipts: in a dissolved group");
+        let is_dissolved = matches!(with, With::Group(number) if view.state.group(group(number)).is_some_and(|it| it.dissolved.is_some()));
+        met.when(kind == Some(ErrorKind::Trimmed) && is_dissolved, "receipts: in a dissolved group");
+        met.when(kind == Some(ErrorKind::Trimmed) && !is_dissolved, "trim: receipts of what is gone");
         met.when(kind == Some(ErrorKind::NotFound) && seq > 0, "receipts: of what is not shown");
         if let (Ok(seen), Some(timeline)) = (model, view.state.timeline(user(by), with.peer())) {
             let is_group = matches!(timeline, Timeline::Group(_));

@@ -10,7 +10,7 @@ use super::note::{Met, is_hidden};
 use super::op::Write;
 use super::row::{Presence, Row};
 use super::run::Run;
-use super::state::Message;
+use super::state::{Message, Trim};
 use super::word::{group, user};
 
 impl Run<'_> {
@@ -28,7 +28,9 @@ impl Run<'_> {
         let line = view.state.line(timeline);
         met.when(kind == Some(ErrorKind::NotFound) && seq == 0, "amend: seq 0");
         met.when(kind == Some(ErrorKind::NotFound) && line.last() > 0 && seq > line.last(), "amend: above the end");
-        met.when(kind == Some(ErrorKind::Trimmed), "amend: recall in a dissolved group");
+        let is_trimmed = kind == Some(ErrorKind::Trimmed);
+        met.when(is_trimmed && line.dissolved().is_some(), "amend: recall in a dissolved group");
+        met.when(is_trimmed && line.dissolved().is_none(), "trim: a recall, or an edit, of what is gone");
         met.when(kind == Some(ErrorKind::Dissolved), "amend: edit in a dissolved group");
         met.when(kind == Some(ErrorKind::Refused), "amend: edit of a recalled message");
         let Some(message) = line.message(seq) else { return };
@@ -70,10 +72,12 @@ impl Run<'_> {
         let view = self.world.sequenced();
         let kind = decision.result.as_ref().err().map(|wrong| wrong.kind);
         met.when(kind == Some(ErrorKind::LimitExceeded), "hide: too many");
-        met.when(kind == Some(ErrorKind::Trimmed), "hide: in a dissolved group");
         let Some(timeline) = view.state.timeline(by, with.peer()) else { return };
         let Some(row) = view.state.row(by, timeline) else { return };
         let line = view.state.line(timeline);
+        let is_trimmed = kind == Some(ErrorKind::Trimmed);
+        met.when(is_trimmed && line.dissolved().is_some(), "hide: in a dissolved group");
+        met.when(is_trimmed && line.dissolved().is_none(), "trim: a hide of what is gone");
         let is_below = seqs.iter().any(|seq| *seq > 0 && *seq <= row.floor);
         met.when(kind == Some(ErrorKind::NotFound) && is_below, "hide: below the floor");
         met.when(kind == Some(ErrorKind::NotFound) && seqs.len() > 1, "hide: one of many is not shown");
@@ -140,6 +144,9 @@ impl Run<'_> {
                 let is_above = seq > row.end(line.last()) && decision.result.is_err();
                 met.when(decision.changes() && has_own, "mark: moved back below own messages");
                 met.when(seq > 0 && seq - 1 < row.floor && decision.changes(), "mark: back stopped at a floor");
+                let is_gone = seq > 0 && seq <= line.trim();
+                met.when(is_gone && decision.changes(), "trim: a mark moved back stops at what is left");
+                met.when(is_gone && is_unchanged, "trim: a mark cannot move back");
                 met.when(is_above, "mark: back above the end is refused");
                 let is_below_receipt = decision.changes() && row.read_max >= seq;
                 met.when(is_below_receipt, "receipt: a mark moved back leaves it");
@@ -151,6 +158,8 @@ impl Run<'_> {
             Write::Clear { upto, .. } => {
                 let upto = self.point(by, with, *upto);
                 met.when(is_unchanged && line.dissolved().is_none() && row.floor > 0, "clear: at or below the floor");
+                let is_gone = row.floor < upto && upto <= line.trim();
+                met.when(is_gone && line.dissolved().is_none() && is_unchanged, "trim: what is gone is not cleared");
                 met.when(decision.changes() && upto > row.mark(line), "clear: above the mark");
                 met.when(decision.changes() && upto < row.mark(line), "clear: below the mark");
                 let is_cut = row.ceiling.is_some_and(|ceiling| upto > ceiling);
@@ -292,14 +301,69 @@ impl Run<'_> {
                 met.when(kind == Some(ErrorKind::LimitExceeded), "settings: above their range");
             }
             Write::Maintain { .. } => {
-                met.when(decision.changes(), "horizon: rises");
-                met.when(!decision.changes(), "horizon: stays");
-                let unstepped = Judge { is_stepped: false, ..self.world.judge() };
-                let would_rise = self.world.is_stepped && self.decide(&unstepped, write).changes();
-                met.when(would_rise, "clock: the horizon would rise and must not");
+                let rises = |decision: &Decision| matches!(decision.whats.first(), Some(What::Horizon { .. }));
+                met.when(rises(decision), "horizon: rises");
+                met.when(!rises(decision), "horizon: stays");
+                let unstepped = self.decide(&Judge { is_stepped: false, ..self.world.judge() }, write);
+                let is_doubted = self.world.is_stepped;
+                met.when(is_doubted && rises(&unstepped), "clock: the horizon would rise and must not");
+                let aged = |what: &What| matches!(what, What::Trimmed { age_day: Some(_), .. });
+                let would_trim = is_doubted && unstepped.whats.iter().any(aged);
+                met.when(would_trim, "clock: a message would be too old and must not");
+                for what in &decision.whats {
+                    self.note_trim(what, met);
+                }
+                met.when(decision.whats.len() > 2, "trim: several timelines in one round");
             }
             _ => {}
         }
+    }
+
+    fn note_trim(&self, what: &What, met: &mut Met) {
+        let What::Trimmed { timeline, upto, age_day, .. } = what else { return };
+        let view = self.world.sequenced();
+        let (line, keep) = (view.state.line(*timeline), view.state.keep(*timeline));
+        let trim = Trim { from: line.trim(), upto: *upto, version: 0 };
+        let is_group = matches!(timeline, Timeline::Group(_));
+        met.when(age_day.is_some(), "trim: for age");
+        met.when(age_day.is_some() && line.age_day > 0, "trim: for age on another day");
+        met.when(age_day.is_none() && keep.body_bytes == 0, "trim: down to a count");
+        met.when(age_day.is_none() && keep.count == 0, "trim: down to so many bytes");
+        met.when(age_day.is_none() && keep.age_secs > 0, "trim: beyond what is too old, or once more that day");
+        met.when(trim.from > 0, "trim: again");
+        met.when(*upto == line.last(), "trim: of all there is");
+        met.when(!line.counts(&trim, u64::MAX), "trim: of nothing that counts");
+        let own = line.group.as_ref().is_some_and(|group| group.settings.keep.is_some());
+        met.when(own, "trim: by the group's own rule");
+        let is_taken = |seq: u64| trim.from < seq && seq <= trim.upto;
+        let is_amended = |it: &Message| it.recalled.or(it.edited).is_some();
+        met.when(line.messages.iter().any(|it| is_taken(it.seq) && is_amended(it)), "trim: of what was amended");
+        for (user, row) in view.state.traces_of(*timeline) {
+            let is_shown = row.presence == Presence::Member && !row.is_removed(line);
+            let unread = view.unread(user, *timeline, row);
+            met.when(is_shown && unread.iter().any(|it| is_taken(it.seq)), "trim: of what is unread");
+            let is_told = unread.iter().any(|it| is_taken(it.seq) && it.noted.contains(&user));
+            met.when(is_shown && is_told, "trim: of what mentions");
+            met.when(is_shown && is_taken(row.read + 1), "trim: over a read mark");
+            met.when(is_shown && row.floor > trim.upto, "trim: below a floor");
+            met.when(is_taken(row.floor + 1) && row.floor > trim.from, "trim: over a floor");
+            met.when(row.hidden.keys().any(|seq| is_taken(*seq)), "trim: of what is hidden");
+            let own = line.messages.iter().any(|it| it.letter.sender == user && is_taken(it.seq) && it.seq > row.read);
+            met.when(is_shown && own, "trim: of one's own above the mark");
+            met.when(row.presence == Presence::Gone, "trim: of what a removed user saw");
+            met.when(row.is_removed(line), "trim: under a removed session");
+            let Some(ceiling) = row.ceiling.filter(|_| is_group && row.presence == Presence::Left) else { continue };
+            met.when(trim.from >= ceiling, "trim: above a ceiling");
+            met.when(trim.upto < ceiling, "trim: below a ceiling");
+            met.when(is_taken(ceiling) && trim.upto > ceiling, "trim: over a ceiling");
+            met.when(
+                line.counts(&trim, u64::MAX) && !line.counts(&trim, ceiling),
+                "trim: of nothing that counted then",
+            );
+        }
+        let is_untouched = view.state.traces_of(*timeline).next().is_none();
+        met.when(matches!(timeline, Timeline::Broadcast(_)) && is_untouched, "trim: of a broadcast nobody touched");
+        met.when(matches!(timeline, Timeline::Inbox(..)), "trim: of an inbox");
     }
 
     fn note_join(&self, number: u8, by: u8, kind: Option<ErrorKind>, met: &mut Met) {

@@ -94,9 +94,9 @@ fn bounds_at_the_ends_of_numbers_keep_their_other_side() {
 fn what_a_refused_batch_took_back_is_not_waited_for() {
     let group = |group, post| Post { to: To::Group(group), ..post };
     let ops = [
-        Create { group: 2, shows_history: true, members_only: false },
+        Create { group: 2, shows_history: true, members_only: false, keep: None },
         Batch(vec![POST, group(1, POST)]),
-        SetGroup { group: 2, shows_history: true, members_only: false },
+        SetGroup { group: 2, shows_history: true, members_only: false, keep: None },
     ];
     check(&setup(Sync), &ops.map(|write| Write(Plain, write)));
 }
@@ -116,7 +116,7 @@ fn reading_below_the_beginning_of_a_broadcast_is_no_change() {
 /// the model, though nobody keeps what a floor has passed.
 #[test]
 fn a_mention_is_forgotten_once_a_floor_passes_it() {
-    let set = |shows_history| SetGroup { group: 1, shows_history, members_only: true };
+    let set = |shows_history| SetGroup { group: 1, shows_history, members_only: true, keep: None };
     let (leave, join) = (Leave { group: 1, by: 2 }, Join { group: 1, by: 2 });
     let back = UnreadFrom { by: 2, with: With::Group(1), seq: super::word::Point::Seq(1) };
     let mention = Append(Post { to: To::Group(1), mentions: 2, ..POST });

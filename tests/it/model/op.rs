@@ -2,7 +2,7 @@
 //! Owns: what can be asked of a store. May touch: `word`.
 //! Never: says how it is asked or what the answer is.
 
-use super::word::{Ask, Flagging, PageSize, Point, Post, Restart, Rules, Src, Step, Text, Time, To, With};
+use super::word::{Ask, Flagging, Keep, PageSize, Point, Post, Restart, Rules, Src, Step, Text, Time, To, With};
 
 /// One step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,11 +170,13 @@ pub enum Write {
         group: u8,
         shows_history: bool,
         members_only: bool,
+        keep: Option<Keep>,
     },
     SetGroup {
         group: u8,
         shows_history: bool,
         members_only: bool,
+        keep: Option<Keep>,
     },
     GroupMetadata {
         group: u8,

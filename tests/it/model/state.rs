@@ -11,7 +11,7 @@ use restante::{GroupId, Pair, Peer, Source, Timeline, UserId};
 use super::answer::Bytes;
 use super::change::{Change, DEFAULTS, Letter, Marks, Settings, What};
 use super::row::{Made, Presence, Row};
-use super::word::{KINDS, NAMES, Rules};
+use super::word::{KINDS, Keep, NAMES, Rules};
 
 /// Ids that the directory gives begin after this one.
 const ALLOTTED: u64 = 1 << 63;
@@ -21,6 +21,7 @@ pub const RULES: Rules = Rules {
     body_bytes_max: BODY_BYTES_MAX,
     mentions_max: MENTIONS_MAX,
     latest_bytes_max: LATEST_BYTES_MAX,
+    keeps: [Keep { age_secs: 0, count: 0, body_bytes: 0 }; 4],
 };
 
 /// Who did something to a message, and when.
@@ -66,6 +67,20 @@ pub struct Line {
     pub messages: Vec<Message>,
     /// Of a group only.
     pub group: Option<Group>,
+    /// The version that brought it about.
+    pub made: u64,
+    /// Oldest first.
+    pub trims: Vec<Trim>,
+    /// Of the newest trim for age.
+    pub age_day: u64,
+}
+
+/// Everything above `from` and up to `upto` went.
+#[derive(Clone, Copy, Debug)]
+pub struct Trim {
+    pub from: u64,
+    pub upto: u64,
+    pub version: u64,
 }
 
 impl Line {
@@ -83,7 +98,34 @@ impl Line {
 
     /// Nothing up to here is kept.
     pub fn trim(&self) -> u64 {
-        if self.dissolved().is_some() { self.last() } else { 0 }
+        if self.dissolved().is_some() { self.last() } else { self.trims.last().map_or(0, |trim| trim.upto) }
+    }
+
+    /// The version by which a message was gone.
+    pub fn gone(&self, seq: u64) -> Option<u64> {
+        let trim = self.trims.iter().find(|trim| seq <= trim.upto).map(|trim| trim.version);
+        trim.or(self.dissolved())
+    }
+
+    /// Whether a trim took a message that counts, of those up to `end`.
+    pub fn counts(&self, trim: &Trim, end: u64) -> bool {
+        let taken = self.messages.iter().filter(|message| trim.from < message.seq && message.seq <= trim.upto);
+        taken.filter(|message| message.seq <= end).any(|message| message.letter.counts)
+    }
+
+    /// The newest trim that those whose session ends there are told of. Where that is at or below the horizon,
+    /// the newest one there speaks for it.
+    pub fn told_trim(&self, end: u64, horizon: u64) -> u64 {
+        let told = self.trims.iter().rfind(|trim| self.counts(trim, end)).map_or(0, |trim| trim.version);
+        let passed = self.trims.iter().filter(|trim| trim.version <= horizon && self.counts(trim, u64::MAX));
+        if told == 0 { 0 } else { told.max(passed.map(|trim| trim.version).max().unwrap_or(0)) }
+    }
+
+    /// Whether a trim above a version took something that is shown up to `end`, and nothing that counts: an
+    /// entry does not tell.
+    pub fn is_thinner_since(&self, version: u64, end: u64) -> bool {
+        let since = self.trims.iter().filter(|trim| trim.version > version && trim.from < end);
+        since.clone().count() > 0 && since.clone().all(|trim| !self.counts(trim, end))
     }
 }
 
@@ -139,7 +181,7 @@ impl State {
 
     /// A timeline, also one in which nothing ever was.
     pub fn line(&self, timeline: Timeline) -> &Line {
-        static EMPTY: Line = Line { messages: Vec::new(), group: None };
+        static EMPTY: Line = Line { messages: Vec::new(), group: None, made: 0, trims: Vec::new(), age_day: 0 };
         self.lines.get(&timeline).unwrap_or(&EMPTY)
     }
 
@@ -153,6 +195,18 @@ impl State {
 
     pub fn group(&self, group: GroupId) -> Option<&Group> {
         self.line(Timeline::Group(group)).group.as_ref()
+    }
+
+    /// What is to be kept of a timeline.
+    pub fn keep(&self, timeline: Timeline) -> Keep {
+        let kind = match timeline {
+            Timeline::Direct(_) => 0,
+            Timeline::Group(_) => 1,
+            Timeline::Inbox(Source::System(_), _) | Timeline::Broadcast(Source::System(_)) => 2,
+            _ => 3,
+        };
+        let own = self.line(timeline).group.as_ref().and_then(|group| group.settings.keep);
+        own.unwrap_or(self.rules.keeps[kind])
     }
 
     /// What a source was made by its first message.
@@ -375,6 +429,14 @@ impl State {
                 self.rules_version = version;
             }
             What::Horizon { version: horizon } => (self.horizon, self.horizon_version) = (*horizon, version),
+            What::Trimmed { timeline, upto, age_day, .. } => {
+                let line = self.lines.get_mut(timeline).expect("what is trimmed is there");
+                line.trims.push(Trim { from: line.trims.last().map_or(0, |trim| trim.upto), upto: *upto, version });
+                line.age_day = age_day.unwrap_or(line.age_day);
+            }
+        }
+        for line in self.lines.values_mut().filter(|line| line.made == 0) {
+            line.made = version;
         }
     }
 

@@ -165,6 +165,16 @@ pub struct Rules {
     pub body_bytes_max: usize,
     pub mentions_max: usize,
     pub latest_bytes_max: usize,
+    /// Of users, groups, systems, businesses.
+    pub keeps: [Keep; 4],
+}
+
+/// What is kept of a timeline; 0 is no bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keep {
+    pub age_secs: u64,
+    pub count: u64,
+    pub body_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +195,14 @@ pub enum Step {
     /// So far from 90 days after a change, counted back from the newest.
     Horizon {
         back: u64,
+        offset: i64,
+    },
+    /// So far from the moment when a message is too old by a bound in seconds, counted back from the newest.
+    Age {
+        to: To,
+        by: u8,
+        back: u64,
+        secs: u64,
         offset: i64,
     },
     /// Somebody sets the wall clock by so much, though no time has passed.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use restante::{
-    ClientId, Draft, Durability, FlagChange, GroupSettings, Seq, Store, Ticket, Timeline, Timestamp, UserId,
+    ClientId, Draft, Durability, FlagChange, GroupSettings, Retention, Seq, Store, Ticket, Timeline, Timestamp, UserId,
 };
 
 use super::answer::{Admitted, Bytes, Plain, Written, plain, plain_effect};
@@ -14,7 +14,7 @@ use super::judge::{Decision, Judge, Said, is_nameless};
 use super::op::{How, Write};
 use super::row::Row;
 use super::run::{Checked, Run, same};
-use super::word::{At, Flagging, KINDS, NAMES, Point, Post, Rules, To, With, group, mentions, user};
+use super::word::{At, Flagging, KINDS, Keep, NAMES, Point, Post, Rules, To, With, group, mentions, user};
 
 /// Three bodies of so many bytes are more than a batch may hold, and one is not.
 const TOO_LONG_BYTES: usize = 6_000;
@@ -129,11 +129,11 @@ impl Run<'_> {
             Write::Remove { by, with } => judge.remove_session(user(*by), with.peer()),
             Write::Flags { by, with, flags } => judge.set_flags(user(*by), with.peer(), *flags),
             Write::Metadata { by, with, text } => judge.set_metadata(user(*by), with.peer(), Bytes(text.bytes())),
-            Write::Create { group: number, shows_history, members_only } => {
-                judge.create_group(group(*number), settings(*shows_history, *members_only))
+            Write::Create { group: number, shows_history, members_only, keep: kept } => {
+                judge.create_group(group(*number), settings(*shows_history, *members_only, *kept))
             }
-            Write::SetGroup { group: number, shows_history, members_only } => {
-                judge.set_group(group(*number), settings(*shows_history, *members_only))
+            Write::SetGroup { group: number, shows_history, members_only, keep: kept } => {
+                judge.set_group(group(*number), settings(*shows_history, *members_only, *kept))
             }
             Write::GroupMetadata { group: number, text } => {
                 judge.set_group_metadata(group(*number), Bytes(text.bytes()))
@@ -216,12 +216,11 @@ impl Run<'_> {
             Write::Metadata { by, with, text } => {
                 keep.effect(store.set_metadata(user(*by), with.peer(), &text.bytes()))
             }
-            Write::Create { group: number, shows_history, members_only } => {
-                keep.effect(store.create_group(group(*number), real_settings(settings(*shows_history, *members_only))))
-            }
-            Write::SetGroup { group: number, shows_history, members_only } => {
-                keep.effect(store.set_group(group(*number), real_settings(settings(*shows_history, *members_only))))
-            }
+            Write::Create { group: number, shows_history, members_only, keep: kept } => keep.effect(
+                store.create_group(group(*number), real_settings(settings(*shows_history, *members_only, *kept))),
+            ),
+            Write::SetGroup { group: number, shows_history, members_only, keep: kept } => keep
+                .effect(store.set_group(group(*number), real_settings(settings(*shows_history, *members_only, *kept)))),
             Write::GroupMetadata { group: number, text } => {
                 keep.effect(store.set_group_metadata(group(*number), &text.bytes()))
             }
@@ -261,6 +260,8 @@ impl Run<'_> {
                 keep.ticket(ticket, |it| Said::Maintained {
                     horizon: it.horizon.get(),
                     version: plain_effect(it.effect),
+                    timelines: it.timelines_trimmed,
+                    messages: it.messages_trimmed,
                 })
             }
         }
@@ -367,12 +368,19 @@ impl Keeper<'_> {
     }
 }
 
-pub fn settings(shows_history: bool, members_only: bool) -> Settings {
-    Settings { shows_history, members_only }
+pub fn settings(shows_history: bool, members_only: bool, keep: Option<Keep>) -> Settings {
+    Settings { shows_history, members_only, keep }
 }
 
 pub fn real_settings(settings: Settings) -> GroupSettings {
-    GroupSettings::default().shows_history(settings.shows_history).members_only(settings.members_only)
+    GroupSettings::default()
+        .shows_history(settings.shows_history)
+        .members_only(settings.members_only)
+        .retention(settings.keep.map(real_keep))
+}
+
+fn real_keep(keep: Keep) -> Retention {
+    Retention::default().age_secs(keep.age_secs).count(keep.count).body_bytes(keep.body_bytes)
 }
 
 pub fn real_rules(rules: Rules) -> restante::Settings {
@@ -381,6 +389,10 @@ pub fn real_rules(rules: Rules) -> restante::Settings {
         .body_bytes_max(rules.body_bytes_max)
         .mentions_max(rules.mentions_max)
         .latest_bytes_max(rules.latest_bytes_max)
+        .retention_user(real_keep(rules.keeps[0]))
+        .retention_group(real_keep(rules.keeps[1]))
+        .retention_system(real_keep(rules.keeps[2]))
+        .retention_business(real_keep(rules.keeps[3]))
 }
 
 pub fn real_flags(flags: Flagging) -> FlagChange {
