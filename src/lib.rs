@@ -67,8 +67,8 @@ pub use storage::{
 pub use store::{
     Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, CatchUpQuery, Cursor, Draft, Durability,
     Edge, Entry, FlagChange, GroupInfo, Groups, HistoryQuery, List, ListQuery, Member, Members, Mentions, Message,
-    Options, Page, Receipt, Receipts, Recent, RecentCursor, Purged, RemovedUser, SessionState, Store, StoreTime, Threads,
-    Ticket, Totals,
+    Options, Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, SessionState, Store, StoreTime,
+    Threads, Ticket, Totals,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

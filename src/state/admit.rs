@@ -176,10 +176,7 @@ impl State {
                 expect(!opens.sender_appears, "no third user")
             }
             None => {
-                expect(
-                    opens == Opens { sender_appears: opens.sender_appears, ..Opens::default() },
-                    "no ends",
-                )?;
+                expect(opens == Opens { sender_appears: opens.sender_appears, ..Opens::default() }, "no ends")?;
                 self.admits_appearance(sender, opens.sender_appears)
             }
         }

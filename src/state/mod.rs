@@ -36,8 +36,8 @@ mod overlay;
 mod sequence;
 
 pub(crate) use amended::{Amendment, Recalled};
-pub(crate) use member::{Hide, Notes, Presence, Row};
 pub(crate) use commit_times::CommitTimes;
+pub(crate) use member::{Hide, Notes, Presence, Row};
 pub(crate) use needs::{Need, take_misses};
 pub(crate) use overlay::Taken;
 pub(crate) use resident::Loaded;

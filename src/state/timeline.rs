@@ -255,7 +255,7 @@ impl Head {
     /// What of the timeline is kept, in a store with these settings.
     pub fn retention(&self, settings: &Settings) -> Retention {
         self.tip.settings.retention.unwrap_or_else(|| settings.retention(self.timeline))
-        }
+    }
 
     /// How far the other one of a direct timeline got; `None` where there is no other.
     pub fn other_side(&self, user: UserId) -> Option<&Side> {

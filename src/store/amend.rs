@@ -12,7 +12,7 @@ use crate::change::Hidden;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Peer, Seq, Timeline, UserId, Version};
 use crate::limits::{AMENDMENTS_MAX, HIDE_SEQS_MAX, check};
-use crate::state::{Amendment as Newest, AmendFound, AmendPlan, Effect, HidePlan, Need};
+use crate::state::{AmendFound, AmendPlan, Amendment as Newest, Effect, HidePlan, Need};
 
 /// A page of amendments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,7 +84,11 @@ impl Store {
         let plan = check("messages to hide", seqs.len(), HIDE_SEQS_MAX)
             .and_then(|()| self.session_timeline(user, peer))
             .and_then(|timeline| plan_hide(&self.pipeline, timeline, user, seqs));
-        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.hide(state, now, plan))
+        self.planned(
+            plan,
+            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, sequencer, state, now| sequencer.hide(state, now, plan),
+        )
     }
 
     /// What became of the session's messages since a cursor, or ever: of each message the newest, as far
@@ -109,25 +113,25 @@ impl Store {
         let timeline = self.session_timeline(user, peer)?;
         let epochs = &self.pipeline.epochs;
         self.pipeline.look(|state| {
-        if let Some(since) = since {
-            // Amendments are kept as long as their messages, so a position among them never lies too far back.
-            check_reach(state, epochs, since.epoch, since.version.max(since.newest))?;
-        }
-        let slot = state.slot(timeline);
-        let Some(row) = slot.and_then(|slot| state.session(user, slot)) else {
-            let message = format!("no such session: {timeline} user={}", user.0);
-            return Err(Error::new(ErrorKind::NotFound, message));
-        };
-        let (version, seq) = since.map_or((0, 0), |since| (since.version.0, since.seq.0));
-        let head = state.head(row.slot);
-        let (amendments, more) = amendments_after(state, head, user, &row, version, seq, limit);
-        let (version, seq) = match amendments.last() {
-            Some(last) => (last.version, last.seq),
-            None if limit == 0 || since.is_some() => (Version(version), Seq(seq)),
-            None => (Version(state.version), Seq(u64::MAX)),
-        };
-        let next = AmendmentCursor { epoch: epochs.current, version, seq, newest: Version(state.version) };
-        Ok(Amendments { amendments, next, more })
+            if let Some(since) = since {
+                // Amendments are kept as long as their messages, so a position among them never lies too far back.
+                check_reach(state, epochs, since.epoch, since.version.max(since.newest))?;
+            }
+            let slot = state.slot(timeline);
+            let Some(row) = slot.and_then(|slot| state.session(user, slot)) else {
+                let message = format!("no such session: {timeline} user={}", user.0);
+                return Err(Error::new(ErrorKind::NotFound, message));
+            };
+            let (version, seq) = since.map_or((0, 0), |since| (since.version.0, since.seq.0));
+            let head = state.head(row.slot);
+            let (amendments, more) = amendments_after(state, head, user, &row, version, seq, limit);
+            let (version, seq) = match amendments.last() {
+                Some(last) => (last.version, last.seq),
+                None if limit == 0 || since.is_some() => (Version(version), Seq(seq)),
+                None => (Version(state.version), Seq(u64::MAX)),
+            };
+            let next = AmendmentCursor { epoch: epochs.current, version, seq, newest: Version(state.version) };
+            Ok(Amendments { amendments, next, more })
         })?
     }
 }

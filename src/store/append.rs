@@ -4,15 +4,15 @@
 
 use super::needs;
 use super::pipeline::Pipeline;
-use crate::journal::Stored;
-use crate::storage::Body;
 use super::{Store, Ticket};
 use crate::change::{Mentioned, encode_mentions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ClientId, GroupId, Seq, Source, Timeline, UserId};
+use crate::journal::Stored;
 use crate::limits::{BATCH_MESSAGES_MAX, BATCH_PART_OF_JOURNAL, check};
 use crate::settings::Settings;
 use crate::state::{Appended, Known, PreparedAppend, Taken, change_bytes_max, is_within_window};
+use crate::storage::Body;
 use crate::time::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
 

@@ -59,7 +59,11 @@ impl Store {
             muted,
             marked_unread,
         });
-        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.set_flags(state, now, plan))
+        self.planned(
+            plan,
+            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, sequencer, state, now| sequencer.set_flags(state, now, plan),
+        )
     }
 
     /// Replaces the user's metadata of a session (a draft, a colour): at most [`METADATA_BYTES_MAX`] bytes,
@@ -70,8 +74,10 @@ impl Store {
     pub fn set_metadata(&self, user: UserId, peer: Peer, metadata: &[u8]) -> Ticket<Effect> {
         let timeline: Result<_> = check("metadata bytes", metadata.len(), METADATA_BYTES_MAX)
             .and_then(|()| self.session_timeline(user, peer));
-        self.planned(timeline, |timeline, _, _, all| needs::session(user, *timeline, all), |timeline, sequencer, state, now| {
-            sequencer.set_metadata(state, now, *timeline, user, metadata)
-        })
+        self.planned(
+            timeline,
+            |timeline, _, _, all| needs::session(user, *timeline, all),
+            |timeline, sequencer, state, now| sequencer.set_metadata(state, now, *timeline, user, metadata),
+        )
     }
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{GroupId, Seq, Timeline, UserId, Version};
 use crate::limits::{JOIN_USERS_MAX, METADATA_BYTES_MAX, check};
 use crate::settings::GroupSettings;
-use crate::state::{Need, Effect, Joined, join_bytes_max};
+use crate::state::{Effect, Joined, Need, join_bytes_max};
 use crate::storage::Body;
 
 /// What is known of a group.
@@ -35,9 +35,11 @@ impl Store {
     /// `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn create_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
         let checked = settings.check().and_then(|()| check_id(group.is_none()));
-        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
-            sequencer.create_group(state, now, group, settings)
-        })
+        self.checked(
+            checked,
+            |all| all.push(Need::Head(Timeline::Group(group))),
+            |sequencer, state, now| sequencer.create_group(state, now, group, settings),
+        )
     }
 
     /// Changes how a group behaves: whether history is shown goes for later joins, who may send for later
@@ -47,9 +49,11 @@ impl Store {
     /// `NotFound`, `Dissolved`; `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn set_group(&self, group: GroupId, settings: GroupSettings) -> Ticket<Effect> {
         let checked = settings.check().and_then(|()| check_id(group.is_none()));
-        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| {
-            sequencer.set_group(state, now, group, settings)
-        })
+        self.checked(
+            checked,
+            |all| all.push(Need::Head(Timeline::Group(group))),
+            |sequencer, state, now| sequencer.set_group(state, now, group, settings),
+        )
     }
 
     /// Replaces what the server noted about a group (its name, its picture): at most
@@ -61,7 +65,11 @@ impl Store {
     pub fn set_group_metadata(&self, group: GroupId, metadata: &[u8]) -> Ticket<Effect> {
         let checked =
             check("metadata bytes", metadata.len(), METADATA_BYTES_MAX).and_then(|()| check_id(group.is_none()));
-        self.checked(checked, |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| sequencer.set_group_metadata(state, now, group, metadata))
+        self.checked(
+            checked,
+            |all| all.push(Need::Head(Timeline::Group(group))),
+            |sequencer, state, now| sequencer.set_group_metadata(state, now, group, metadata),
+        )
     }
 
     /// What is known of a group.
@@ -90,7 +98,11 @@ impl Store {
     /// # Errors
     /// `NotFound`; `InvalidInput` for id 0, `Poisoned`, `Closed`.
     pub fn dissolve(&self, group: GroupId) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none()), |all| all.push(Need::Head(Timeline::Group(group))), |sequencer, state, now| sequencer.dissolve(state, now, group))
+        self.checked(
+            check_id(group.is_none()),
+            |all| all.push(Need::Head(Timeline::Group(group))),
+            |sequencer, state, now| sequencer.dissolve(state, now, group),
+        )
     }
 
     /// Makes the user a member; a present member stays one (`Unchanged`). The first join of an unknown
@@ -127,7 +139,8 @@ impl Store {
                 let bytes = join_bytes_max(users.len()) as usize;
                 check("bytes of a bulk join", bytes, batch_bytes_max(journal_bytes))
             });
-        let needs = |all: &mut Vec<Need>| users.iter().for_each(|user| needs::member(*user, Timeline::Group(group), all));
+        let needs =
+            |all: &mut Vec<Need>| users.iter().for_each(|user| needs::member(*user, Timeline::Group(group), all));
         self.checked(checked, needs, |sequencer, state, now| sequencer.join(state, now, group, users))
     }
 
@@ -139,9 +152,11 @@ impl Store {
     /// # Errors
     /// `NotFound` if the user never was a member; `InvalidInput`, `Poisoned`, `Closed`.
     pub fn leave(&self, group: GroupId, user: UserId) -> Ticket<Effect> {
-        self.checked(check_id(group.is_none() || user.is_none()), |all| needs::session(user, Timeline::Group(group), all), |sequencer, state, now| {
-            sequencer.leave(state, now, group, user)
-        })
+        self.checked(
+            check_id(group.is_none() || user.is_none()),
+            |all| needs::session(user, Timeline::Group(group), all),
+            |sequencer, state, now| sequencer.leave(state, now, group, user),
+        )
     }
 }
 

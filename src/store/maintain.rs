@@ -9,7 +9,7 @@ use super::{Store, StoreTime, Ticket};
 use crate::error::Result;
 use crate::limits::HORIZON_MICROS;
 use crate::settings::Settings;
-use crate::state::{Need, Decided, Effect, Maintained, Sequencer, State, TrimPlan};
+use crate::state::{Decided, Effect, Maintained, Need, Sequencer, State, TrimPlan};
 use crate::time::Timestamp;
 use std::time::Duration;
 

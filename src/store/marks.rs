@@ -24,7 +24,11 @@ impl Store {
             let (target, ordinal) = target(&self.pipeline, timeline, user, upto)?;
             Ok(MarkPlan { timeline, user, target, ordinal })
         });
-        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.mark_read(state, now, plan))
+        self.planned(
+            plan,
+            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, sequencer, state, now| sequencer.mark_read(state, now, plan),
+        )
     }
 
     /// Notes that everything up to `upto` reached the user, for the receipts of those who sent it. The
@@ -37,7 +41,11 @@ impl Store {
             let end = published_end(&self.pipeline, timeline, user)?.map_or(0, |end| end.seq);
             Ok(MarkPlan { timeline, user, target: upto.0.min(end), ordinal: 0 })
         });
-        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.mark_delivered(state, now, plan))
+        self.planned(
+            plan,
+            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, sequencer, state, now| sequencer.mark_delivered(state, now, plan),
+        )
     }
 
     /// Moves the user's read mark back, so that the messages from `seq` on are unread again, but for
@@ -52,7 +60,11 @@ impl Store {
         }
         let plan =
             self.session_timeline(user, peer).and_then(|timeline| plan_unread(&self.pipeline, timeline, user, seq));
-        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.mark_unread_from(state, now, plan))
+        self.planned(
+            plan,
+            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, sequencer, state, now| sequencer.mark_unread_from(state, now, plan),
+        )
     }
 
     /// Takes everything up to `upto` out of the user's sight, on all its devices, for good. The session
@@ -84,7 +96,11 @@ impl Store {
             let (target, ordinal) = target(&self.pipeline, timeline, user, upto)?;
             Ok(ClearPlan { timeline, user, target, ordinal, removes })
         });
-        self.planned(plan, |plan, _, _, all| needs::session(plan.user, plan.timeline, all), |plan, sequencer, state, now| sequencer.clear(state, now, plan))
+        self.planned(
+            plan,
+            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, sequencer, state, now| sequencer.clear(state, now, plan),
+        )
     }
 }
 

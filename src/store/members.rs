@@ -111,7 +111,11 @@ impl Store {
 
     fn set_member(&self, checked: Result<()>, member: SetMember, data: &[u8]) -> Ticket<Effect> {
         let checked = checked.and_then(|()| check_id(member.group.is_none() || member.user.is_none()));
-        self.checked(checked, |all| needs::session(member.user, Timeline::Group(member.group), all), |sequencer, state, now| sequencer.set_member(state, now, member, data))
+        self.checked(
+            checked,
+            |all| needs::session(member.user, Timeline::Group(member.group), all),
+            |sequencer, state, now| sequencer.set_member(state, now, member, data),
+        )
     }
 
     /// The members of a group with ids above `after`, at most `limit`, at most [`MEMBERS_MAX`]. Of a
@@ -188,33 +192,33 @@ impl Store {
 
 /// What the seats of a timeline say about a message.
 fn receipts(state: &State, timeline: Timeline, seq: Seq, sender: UserId, after: UserId, limit: usize) -> Receipts {
-        let mut found = Receipts { members: 0, delivered: 0, read: 0, receipts: Vec::new(), more: false };
-        let Some(slot) = state.slot(timeline) else { return found };
-        let head = state.head(slot);
-        let could = |seat: &Seat| seat.joined_at < seq.0 && seat.user != sender;
-        let receipt = |seat: &Seat| Receipt { user: seat.user, read: seat.read_max >= seq.0 };
-        let has_got = |seat: &Seat| could(seat) && seat.delivered_max >= seq.0;
-        let mut count = |seats: &[Seat]| {
-            for seat in seats {
-                let could = could(seat);
-                found.members += u64::from(could);
-                found.delivered += u64::from(could && seat.delivered_max >= seq.0);
-                found.read += u64::from(could && seat.read_max >= seq.0);
-            }
-        };
-        if let Some(roster) = &head.roster {
-            count(roster.seats());
-            let mut listed = roster.after(after).filter(|seat| has_got(seat));
-            found.receipts = listed.by_ref().take(limit).map(receipt).collect();
-            found.more = listed.next().is_some();
-        } else {
-            let seats = ends(state, timeline, slot);
-            count(&seats);
-            let mut listed = seats.iter().filter(|seat| seat.user > after && has_got(seat));
-            found.receipts = listed.by_ref().take(limit).map(receipt).collect();
-            found.more = listed.next().is_some();
+    let mut found = Receipts { members: 0, delivered: 0, read: 0, receipts: Vec::new(), more: false };
+    let Some(slot) = state.slot(timeline) else { return found };
+    let head = state.head(slot);
+    let could = |seat: &Seat| seat.joined_at < seq.0 && seat.user != sender;
+    let receipt = |seat: &Seat| Receipt { user: seat.user, read: seat.read_max >= seq.0 };
+    let has_got = |seat: &Seat| could(seat) && seat.delivered_max >= seq.0;
+    let mut count = |seats: &[Seat]| {
+        for seat in seats {
+            let could = could(seat);
+            found.members += u64::from(could);
+            found.delivered += u64::from(could && seat.delivered_max >= seq.0);
+            found.read += u64::from(could && seat.read_max >= seq.0);
         }
-        found
+    };
+    if let Some(roster) = &head.roster {
+        count(roster.seats());
+        let mut listed = roster.after(after).filter(|seat| has_got(seat));
+        found.receipts = listed.by_ref().take(limit).map(receipt).collect();
+        found.more = listed.next().is_some();
+    } else {
+        let seats = ends(state, timeline, slot);
+        count(&seats);
+        let mut listed = seats.iter().filter(|seat| seat.user > after && has_got(seat));
+        found.receipts = listed.by_ref().take(limit).map(receipt).collect();
+        found.more = listed.next().is_some();
+    }
+    found
 }
 
 fn member(state: &State, group: GroupId, seat: &Seat) -> Option<Member> {

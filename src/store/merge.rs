@@ -217,7 +217,10 @@ impl Pipeline {
         }
         self.purge_leftovers()?;
         let _sealing = self.sealing();
-        self.install(|manifest| Installed { purged_version: version.max(manifest.purged_version), ..manifest.change() })?;
+        self.install(|manifest| Installed {
+            purged_version: version.max(manifest.purged_version),
+            ..manifest.change()
+        })?;
         Ok(purged)
     }
 

@@ -6,7 +6,9 @@ use super::load::{load_globals, load_into};
 use super::needs::needs_of_change;
 use crate::change::{Change, Decoded};
 use crate::error::{Error, Result};
-use crate::journal::{FileTable, Found, Manifest, Records, Replayed, ReplayTarget, Sealed, SealedJournal, Unreplayable};
+use crate::journal::{
+    FileTable, Found, Manifest, Records, ReplayTarget, Replayed, Sealed, SealedJournal, Unreplayable,
+};
 use crate::segment::{Runs, SegmentInfo, SegmentKind, Table};
 use crate::state::{CommitTimes, Need, State};
 use crate::storage::Storage;

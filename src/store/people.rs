@@ -7,7 +7,7 @@ use super::visible::Sessions;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NameKind, Timeline, UserId};
-use crate::state::{Need, Sequencer, State, AmendFound, AmendPlan, Effect};
+use crate::state::{AmendFound, AmendPlan, Effect, Need, Sequencer, State};
 
 /// What removing a user did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,7 +28,11 @@ impl Store {
     /// # Errors
     /// `InvalidInput` for id 0, `Full`, `Poisoned`, `Closed`.
     pub fn add_user(&self, user: UserId) -> Ticket<Effect> {
-        self.checked(check_user(user), |all| all.push(Need::Person(user)), |sequencer, state, now| sequencer.add_user(state, now, user))
+        self.checked(
+            check_user(user),
+            |all| all.push(Need::Person(user)),
+            |sequencer, state, now| sequencer.add_user(state, now, user),
+        )
     }
 
     /// Whether the user exists, by what is published.
@@ -58,7 +62,8 @@ impl Store {
         }
         loop {
             let forget = |timeline| {
-                let needs = move |(): &(), _: &Sequencer, _: &State, all: &mut Vec<Need>| needs::member(user, timeline, all);
+                let needs =
+                    move |(): &(), _: &Sequencer, _: &State, all: &mut Vec<Need>| needs::member(user, timeline, all);
                 self.ticket((), needs, move |(), sequencer, state, now| sequencer.forget(state, now, timeline, user))
             };
             // All are on their way before the first is waited for, so that they share a sync.
@@ -79,7 +84,12 @@ impl Store {
 
     /// Ends a user's existence; `None` if it has a session again.
     fn end_user(&self, user: UserId) -> Result<Option<Effect>> {
-        self.ticket((), |(), _, _, all| needs::removal(user, all), |(), sequencer, state, now| sequencer.remove_user(state, now, user)).wait()
+        self.ticket(
+            (),
+            |(), _, _, all| needs::removal(user, all),
+            |(), sequencer, state, now| sequencer.remove_user(state, now, user),
+        )
+        .wait()
     }
 
     /// The timelines in which the user has a session, in order.
@@ -109,8 +119,12 @@ impl Store {
                 let (ordinal, counts, alerts) = (append.ordinal, append.counts, append.alerts);
                 let found = Some(AmendFound { ordinal, counts, alerts, body_version: 0, is_same: false });
                 let plan = AmendPlan { timeline, seq, by: UserId::NONE, recalls: true, found };
-                let needs = |plan: &AmendPlan, _: &Sequencer, _: &State, all: &mut Vec<Need>| all.push(Need::Head(plan.timeline));
-                tickets.push(self.ticket(plan, needs, |plan, sequencer, state, now| sequencer.amend(state, now, plan, &[])));
+                let needs = |plan: &AmendPlan, _: &Sequencer, _: &State, all: &mut Vec<Need>| {
+                    all.push(Need::Head(plan.timeline))
+                };
+                tickets.push(
+                    self.ticket(plan, needs, |plan, sequencer, state, now| sequencer.amend(state, now, plan, &[])),
+                );
                 if tickets.len() == RECALLS_PER_WAIT {
                     recalled += wait_all(&mut tickets)?;
                 }

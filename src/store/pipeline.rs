@@ -13,8 +13,8 @@ use super::seal::{Sealing, SegmentIds, UNSEALED_MAX};
 use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
-    CommitPoint, Epochs, Installed, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions, Recovery, Replayed, Spare, SyncPoint, Writer,
-    prepare_spare, recover,
+    CommitPoint, Epochs, Installed, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions, Recovery, Replayed,
+    Spare, SyncPoint, Writer, prepare_spare, recover,
 };
 use crate::state::{Answer, Decided, Need, Sequenced, Sequencer, Stale, State, take_misses};
 use crate::storage::{Storage, StorageLock};

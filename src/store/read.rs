@@ -8,9 +8,9 @@ use crate::id::{ClientId, Seq, Timeline, UserId, Version};
 use crate::journal::{FileTable, Place, Stored};
 use crate::settings::Settings;
 use crate::state::{Amendment, Head, State, Whereabouts, dedup_window, is_within_window};
-use crate::unit::Segments;
 use crate::storage::Body;
 use crate::time::Timestamp;
+use crate::unit::Segments;
 use std::sync::Arc;
 
 /// A message, as a reader gets it.

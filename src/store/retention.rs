@@ -108,7 +108,8 @@ impl<'a> Round<'a> {
                     found.extend(self.candidate(head, head.retention(&settings)));
                 }
                 let slot = slot + HEADS_AT_ONCE;
-                let next = if slot < state.slot_count() { Next::Here(slot) } else { Next::Stored(vec![stored::TIMELINE]) };
+                let next =
+                    if slot < state.slot_count() { Next::Here(slot) } else { Next::Stored(vec![stored::TIMELINE]) };
                 return Ok((found, Some(next)));
             }
             Next::Stored(from) => from,
@@ -238,9 +239,8 @@ impl<'a> Round<'a> {
 
     fn body_bytes(&self, timeline: Timeline, seq: u64) -> Result<u64> {
         // What was recalled weighs nothing, whether its body is gone by now or not.
-        let (spot, files) = self.pipeline.look(|state| {
-            (state.head_of(timeline).map(|head| Spot::of(head, seq)), Files::of(state))
-        })?;
+        let (spot, files) =
+            self.pipeline.look(|state| (state.head_of(timeline).map(|head| Spot::of(head, seq)), Files::of(state)))?;
         let Some(spot) = spot else { return Ok(0) };
         match spot.amendment {
             None => Ok(files.read(timeline, seq, spot.at)?.body_bytes() as u64),

@@ -82,31 +82,31 @@ impl Store {
         let now = pipeline.now();
         let is_first = before.is_none();
         let (pinned, listed, last, more, published, reader) = pipeline.look(|state| {
-        let sessions = Sessions::of(state, user);
-        let key = |row: &Row| {
-            let head = state.head(row.slot);
-            let peer = head.timeline.peer_of(user).filter(|_| !row.is_tombstone(&head.tip))?;
-            Some((Reverse(activity(row, &head.tip)), peer))
-        };
-        let start = before.map(|cursor| (Reverse(cursor.activity.0), cursor.peer));
-        let all: Vec<_> = sessions.iter().filter_map(|row| Some((key(row)?, row))).collect();
-        let mut pinned: Vec<_> = all.iter().filter(|(_, row)| is_first && row.flags.pinned).copied().collect();
-        pinned.sort_unstable_by_key(|(key, _)| *key);
-        let mut found: Vec<_> = all.into_iter().filter(|(key, _)| start.is_none_or(|start| *key > start)).collect();
-        let more = found.len() > query.limit;
-        if more && query.limit > 0 {
-            found.select_nth_unstable_by_key(query.limit, |(key, _)| *key);
-        }
-        found.truncate(query.limit);
-        found.sort_unstable_by_key(|(key, _)| *key);
-        let gather = |found: &[((Reverse<u64>, Peer), &Row)]| -> Vec<Snapshot> {
-            found.iter().map(|(key, row)| Snapshot::of(state, user, key.1, row, query.latest, None)).collect()
-        };
-        let (pinned, listed) = (gather(&pinned), gather(&found));
-        let last =
-            found.last().map(|((activity, peer), _)| RecentCursor { activity: Timestamp(activity.0), peer: *peer });
-        let published = Version(state.version);
-        (pinned, listed, last, more, published, Reader::of(state, now))
+            let sessions = Sessions::of(state, user);
+            let key = |row: &Row| {
+                let head = state.head(row.slot);
+                let peer = head.timeline.peer_of(user).filter(|_| !row.is_tombstone(&head.tip))?;
+                Some((Reverse(activity(row, &head.tip)), peer))
+            };
+            let start = before.map(|cursor| (Reverse(cursor.activity.0), cursor.peer));
+            let all: Vec<_> = sessions.iter().filter_map(|row| Some((key(row)?, row))).collect();
+            let mut pinned: Vec<_> = all.iter().filter(|(_, row)| is_first && row.flags.pinned).copied().collect();
+            pinned.sort_unstable_by_key(|(key, _)| *key);
+            let mut found: Vec<_> = all.into_iter().filter(|(key, _)| start.is_none_or(|start| *key > start)).collect();
+            let more = found.len() > query.limit;
+            if more && query.limit > 0 {
+                found.select_nth_unstable_by_key(query.limit, |(key, _)| *key);
+            }
+            found.truncate(query.limit);
+            found.sort_unstable_by_key(|(key, _)| *key);
+            let gather = |found: &[((Reverse<u64>, Peer), &Row)]| -> Vec<Snapshot> {
+                found.iter().map(|(key, row)| Snapshot::of(state, user, key.1, row, query.latest, None)).collect()
+            };
+            let (pinned, listed) = (gather(&pinned), gather(&found));
+            let last =
+                found.last().map(|((activity, peer), _)| RecentCursor { activity: Timestamp(activity.0), peer: *peer });
+            let published = Version(state.version);
+            (pinned, listed, last, more, published, Reader::of(state, now))
         })?;
         let epoch = pipeline.epochs.current;
         Ok(Recent {
@@ -154,50 +154,50 @@ impl Store {
             Start::Nothing | Start::After(_) => None,
         };
         let gathered = pipeline.look(|state| {
-        let published = Version(state.version);
-        let cursor = match start {
-            Start::Nothing => {
-                Cursor { epoch: epochs.current, base: published, position: Version::NONE, newest: Version::NONE }
+            let published = Version(state.version);
+            let cursor = match start {
+                Start::Nothing => {
+                    Cursor { epoch: epochs.current, base: published, position: Version::NONE, newest: Version::NONE }
+                }
+                Start::At(_) => {
+                    let before = Version(since.map_or(0, |first| first - 1));
+                    check_horizon(state, before)?;
+                    Cursor { epoch: epochs.current, base: before, position: before, newest: Version::NONE }
+                }
+                Start::After(cursor) => {
+                    check_reach(state, epochs, cursor.epoch, cursor.reach())?;
+                    check_horizon(state, cursor.base)?;
+                    cursor
+                }
+            };
+            let sessions = Sessions::of(state, user);
+            let mut found: Vec<(u64, &Row)> = Vec::new();
+            for row in sessions.iter() {
+                // Most sessions of most walks are passed here, with one look at the row and one at the slot.
+                if row.version.max(state.newest(row.slot)) <= cursor.position.0 {
+                    continue;
+                }
+                let head = state.head(row.slot);
+                let (version, _) = entry_version(row, head, user, state.horizon);
+                // What was gone before the walk began, or before the last one, is news to nobody.
+                if version > cursor.position.0 && (version > cursor.base.0 || !row.is_tombstone(&head.tip)) {
+                    found.push((version, row));
+                }
             }
-            Start::At(_) => {
-                let before = Version(since.map_or(0, |first| first - 1));
-                check_horizon(state, before)?;
-                Cursor { epoch: epochs.current, base: before, position: before, newest: Version::NONE }
+            let more = found.len() > query.limit;
+            if more && query.limit > 0 {
+                found.select_nth_unstable_by_key(query.limit, |(version, _)| *version);
             }
-            Start::After(cursor) => {
-                check_reach(state, epochs, cursor.epoch, cursor.reach())?;
-                check_horizon(state, cursor.base)?;
-                cursor
+            found.truncate(query.limit);
+            found.sort_unstable_by_key(|(version, _)| *version);
+            let newest = found.last().map_or(Version::NONE, |(version, _)| Version(*version));
+            let mut snapshots = Vec::with_capacity(found.len());
+            for (_, row) in &found {
+                if let Some(peer) = state.head(row.slot).timeline.peer_of(user) {
+                    snapshots.push(Snapshot::of(state, user, peer, row, query.latest, Some(cursor.base.0)));
+                }
             }
-        };
-        let sessions = Sessions::of(state, user);
-        let mut found: Vec<(u64, &Row)> = Vec::new();
-        for row in sessions.iter() {
-            // Most sessions of most walks are passed here, with one look at the row and one at the slot.
-            if row.version.max(state.newest(row.slot)) <= cursor.position.0 {
-                continue;
-            }
-            let head = state.head(row.slot);
-            let (version, _) = entry_version(row, head, user, state.horizon);
-            // What was gone before the walk began, or before the last one, is news to nobody.
-            if version > cursor.position.0 && (version > cursor.base.0 || !row.is_tombstone(&head.tip)) {
-                found.push((version, row));
-            }
-        }
-        let more = found.len() > query.limit;
-        if more && query.limit > 0 {
-            found.select_nth_unstable_by_key(query.limit, |(version, _)| *version);
-        }
-        found.truncate(query.limit);
-        found.sort_unstable_by_key(|(version, _)| *version);
-        let newest = found.last().map_or(Version::NONE, |(version, _)| Version(*version));
-        let mut snapshots = Vec::with_capacity(found.len());
-        for (_, row) in &found {
-            if let Some(peer) = state.head(row.slot).timeline.peer_of(user) {
-                snapshots.push(Snapshot::of(state, user, peer, row, query.latest, Some(cursor.base.0)));
-            }
-        }
-        Ok((cursor, published, snapshots, more, newest, Reader::of(state, now)))
+            Ok((cursor, published, snapshots, more, newest, Reader::of(state, now)))
         })?;
         let (cursor, published, snapshots, more, newest, reader) = gathered?;
         let entries = entries(pipeline, &reader, &snapshots)?;

@@ -81,7 +81,10 @@ fn a_freed_name_may_be_given_again_and_its_id_may_not() {
     let (ann, bob) = (create(&scene, NameKind::User, b"ann").id, create(&scene, NameKind::User, b"bob").id);
     create(&scene, NameKind::Group, b"bob");
     changed(store.free_name(NameKind::User, b"bob"));
-    assert_eq!((store.resolve(NameKind::User, b"bob").unwrap(), store.name_of(NameKind::User, bob).unwrap()), (None, None));
+    assert_eq!(
+        (store.resolve(NameKind::User, b"bob").unwrap(), store.name_of(NameKind::User, bob).unwrap()),
+        (None, None)
+    );
     assert_eq!(store.resolve(NameKind::Group, b"bob").unwrap(), Some(FIRST), "another kind is another directory");
     assert!(store.user_exists(UserId(bob)).unwrap(), "a name is not the user");
     for name in ["bob", "cat", "\n"] {

@@ -98,7 +98,10 @@ fn flags_and_metadata_make_a_session_with_a_user_only() {
     unchanged(&scene, || store.set_metadata(ANN, with(2), b""));
     assert!(!store.user_exists(ANN).unwrap());
     let version = changed(store.set_metadata(ANN, with(2), b"a draft"));
-    assert!(store.user_exists(ANN).unwrap() && !store.user_exists(BOB).unwrap(), "the setter exists by it, the named one does not");
+    assert!(
+        store.user_exists(ANN).unwrap() && !store.user_exists(BOB).unwrap(),
+        "the setter exists by it, the named one does not"
+    );
     let entry = scene.entry(ANN, with(2));
     assert_eq!((entry.version, entry.state, entry.is_add), (version, SessionState::Member, true));
     assert_eq!((entry.unread, entry.first, entry.last, entry.read_mark), (0, Seq(1), Seq(0), Seq(0)));

@@ -56,9 +56,8 @@ impl Sequencer {
         if self.overlay.has_session(user) {
             return Err(Stale::Pending(self.last_version()));
         }
-        let is_pending_gone = |row: &Row| {
-            self.overlay.row(state, state.timeline_at(row.slot), user).is_some_and(|row| !row.is_session())
-        };
+        let is_pending_gone =
+            |row: &Row| self.overlay.row(state, state.timeline_at(row.slot), user).is_some_and(|row| !row.is_session());
         let sees = |slot: &u32| self.session(state, state.timeline_at(*slot), user).is_some();
         let has_session = state.rows(user).iter().any(|row| row.is_session() && !is_pending_gone(row));
         if has_session || state.broadcasts().iter().any(sees) {
