@@ -21,6 +21,8 @@ mod write;
 
 mod commit;
 
+mod copy;
+
 mod scan;
 
 mod directory;
@@ -33,10 +35,11 @@ mod recover;
 mod scene;
 
 pub(crate) use commit::{CommitPoint, LocalSync};
+pub(crate) use copy::BACKUP_NAME;
 pub(crate) use directory::SealedJournal;
-pub(crate) use file::{FileTable, journal_name, verify_journal};
 #[cfg(test)]
-pub(crate) use file::{JournalFile, open_sealed};
+pub(crate) use file::open_sealed;
+pub(crate) use file::{FileTable, JournalFile, journal_name, verify_journal};
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};

@@ -65,7 +65,7 @@ pub(super) struct Part<'a> {
     /// Frames below this stay where they are.
     keep_end: u64,
     /// The frames from there to here are copied on.
-    copy_end: u64,
+    pub(super) copy_end: u64,
 }
 
 impl Part<'_> {

@@ -2,6 +2,7 @@
 //! Owns: which files are live, what is cut, what is copied. May touch: every journal module, `storage`.
 //! Never: repairs in place, skips damage, or believes what is not proven without syncing a copy of it.
 
+use super::copy::BACKUP_NAME;
 use super::directory::{
     SealedJournal, check_present, check_strays, clean_up, has, list, load_synced, missing, open_own, open_sealed,
     remove_unfinished,
@@ -10,7 +11,7 @@ use super::file::{JournalFile, journal_id, journal_name};
 use super::frame::{self, FrameKind};
 use super::header::{FRAMES_OFFSET, FileHeader, Stamp, read_page, write_succession};
 use super::live::{EpochEnd, Epochs, Files, OpenMark};
-use super::manifest::Manifest;
+use super::manifest::{LINEAGE_MAX, Manifest};
 use super::newest::{CutTail, Previous, Tail, check_listed};
 use super::prepare::{SPARE_NAME, is_evidence, is_unfinished, recycle_spare};
 use super::scan::{FrameAt, Loaded, Replayed, Scan, Unreplayable};
@@ -131,8 +132,13 @@ pub(crate) fn recover(
         replay.file(&**storage, &loaded, &scan, file.end)?;
     }
     let clean = newest_scan.closed_cleanly && newest_scan.bad.is_none() && tail.cut.is_none();
+    if storage.is_read_only() {
+        return look_on(&**storage, replay, &tail, sealed, clean, last_version);
+    }
+    // A copy that is written to is a store of its own.
+    let is_backup = has(&names, BACKUP_NAME);
     let mut open = tail.open.clone();
-    let new_epoch = open.unsynced && !clean;
+    let new_epoch = is_backup || (open.unsynced && !clean);
     if new_epoch {
         open.epochs.advance(Version(last_version), draw_epoch(&**storage)?);
     }
@@ -142,43 +148,55 @@ pub(crate) fn recover(
     // Room for the mark written now, and for one that a store opened for `Sync` may write later.
     let mark_bytes = 2 * frame::frame_bytes(open.bytes_max()) as u64;
     let mut manifest = tail.manifest.clone();
-    let end = if tail.goes_on_in_place && newest_scan.end + mark_bytes + TAIL_BYTES <= newest.header.file_bytes {
-        if let Some(previous) = &previous {
-            replay.file(&**storage, &previous.loaded, &previous.scan, previous.listed.end)?;
-        }
-        replay.file(&**storage, &newest, &newest_scan, newest_scan.end)?;
-        let current = replay.files.last().cloned().expect("the newest file was just replayed");
-        let digest = newest_scan.digest_at(newest_scan.end).expect("it has its first frame");
-        JournalEnd {
-            current,
-            manifest,
-            open: newest_scan.open.clone(),
-            digest,
-            last_version,
-            stamp: newest.stamp,
-            ends_closed: newest_scan.closed_cleanly,
-        }
-    } else {
-        manifest.journals.truncate(sealed.len() + older.len());
-        let mut copied: Vec<(&Loaded, FrameAt)> = Vec::new();
-        for part in &tail.parts {
-            if let Some(file) = part.kept() {
-                manifest.journals.push(file);
-                replay.file(&**storage, part.loaded, part.scan, file.end)?;
+    let end =
+        if tail.goes_on_in_place && !is_backup && newest_scan.end + mark_bytes + TAIL_BYTES <= newest.header.file_bytes
+        {
+            if let Some(previous) = &previous {
+                replay.file(&**storage, &previous.loaded, &previous.scan, previous.listed.end)?;
             }
-            copied.extend(part.copied().map(|frame| (part.loaded, frame)));
-        }
-        // What was installed is in the new file's list, so no frame that installs is copied.
-        let files = Files { open: open.clone(), manifest };
-        let made = copy_on(storage, options, &newest, files, &copied, last_version)?;
-        let loaded = open_own(&**storage, newest_id + 1, &uuids)?.load()?;
-        let scan = loaded.scan(None)?;
-        replay.file(&**storage, &loaded, &scan, scan.end)?;
-        // One handle per file: what is read through one must not be written through another.
-        replay.files.pop();
-        replay.files.push(made.current.clone());
-        made
-    };
+            replay.file(&**storage, &newest, &newest_scan, newest_scan.end)?;
+            let current = replay.files.last().cloned().expect("the newest file was just replayed");
+            let digest = newest_scan.digest_at(newest_scan.end).expect("it has its first frame");
+            JournalEnd {
+                current,
+                manifest,
+                open: newest_scan.open.clone(),
+                digest,
+                last_version,
+                stamp: newest.stamp,
+                ends_closed: newest_scan.closed_cleanly,
+            }
+        } else {
+            manifest.journals.truncate(sealed.len() + older.len());
+            let mut copied: Vec<(&Loaded, FrameAt)> = Vec::new();
+            for part in &tail.parts {
+                if let Some(file) = part.kept() {
+                    manifest.journals.push(file);
+                    replay.file(&**storage, part.loaded, part.scan, file.end)?;
+                }
+                copied.extend(part.copied().map(|frame| (part.loaded, frame)));
+            }
+            // What was installed is in the new file's list, so no frame that installs is copied.
+            let mut uuid = newest.header.uuid;
+            if is_backup {
+                uuid = draw_uuid(&**storage)?;
+                if manifest.lineage.len() >= LINEAGE_MAX {
+                    let message = format!("copies of copies: limit={LINEAGE_MAX} got={}", manifest.lineage.len() + 1);
+                    return Err(Error::new(ErrorKind::LimitExceeded, message));
+                }
+                manifest.lineage.insert(0, newest.header.uuid);
+                uuids.insert(0, uuid);
+            }
+            let files = Files { open: open.clone(), manifest };
+            let made = copy_on(storage, options, (uuid, newest.header.file_id + 1), files, &copied, last_version)?;
+            let loaded = open_own(&**storage, newest_id + 1, &uuids)?.load()?;
+            let scan = loaded.scan(None)?;
+            replay.file(&**storage, &loaded, &scan, scan.end)?;
+            // One handle per file: what is read through one must not be written through another.
+            replay.files.pop();
+            replay.files.push(made.current.clone());
+            made
+        };
     if replay.next_version != last_version + 1 {
         return Err(Error::corruption_at(
             &newest.path,
@@ -193,12 +211,18 @@ pub(crate) fn recover(
     let live: Vec<&Arc<JournalFile>> = sealed.iter().map(|sealed| &sealed.file).chain(&files).collect();
     if let [.., before, current] = &live[..]
         && current.header.is_cut
+        // One that a backup shares with its store is not this store's to write to.
+        && storage.link_count(&journal_name(before.id())).is_ok_and(|names| names == 1)
     {
         name_successor(before, current.id())?;
     }
     // Only now, with the live files durable, do the others lose their names.
     let live_ids: Vec<u64> = live.iter().map(|file| file.id()).collect();
     clean_up(&**storage, &live_ids, &end.manifest, &merged)?;
+    if is_backup {
+        let context = |error| Error::io("remove", &storage.path(BACKUP_NAME), error);
+        storage.remove(BACKUP_NAME).and_then(|()| storage.sync_directory()).map_err(context)?;
+    }
     let report = Recovery { created: false, clean, cut: tail.cut, changes, new_epoch };
     let mut end = end;
     if needs_mark && end.open != open {
@@ -250,10 +274,12 @@ fn create(
         let message = format!("the directory is not empty and holds no store: found={}", storage.path(name).display());
         return Err(Error::new(ErrorKind::InvalidInput, message));
     }
+    if storage.is_read_only() {
+        let message = format!("no store to look at: path={}", storage.path("").display());
+        return Err(Error::new(ErrorKind::NotFound, message));
+    }
     remove_unfinished(&**storage, names)?;
-    let mut uuid = [0; 16];
-    let path = storage.path("");
-    storage.fill_random(&mut uuid).map_err(|error| Error::io("draw random bytes for", &path, error))?;
+    let uuid = draw_uuid(&**storage)?;
     let epochs = Epochs { current: draw_epoch(&**storage)?, ended: Vec::new() };
     let open = OpenMark { unsynced: options.unsynced, epochs };
     let next = NextFile {
@@ -279,18 +305,51 @@ fn create(
     Ok(Recovered { end, files: vec![made.file], sealed: Vec::new(), report })
 }
 
-/// Goes on in a new file after `newest` that begins with `copied` frames and lists `files` before it.
+/// The journal as it is, for a store that is only looked at: nothing is cut, copied or taken away.
+fn look_on(
+    storage: &dyn Storage,
+    mut replay: Replay<'_>,
+    tail: &Tail<'_>,
+    sealed: Vec<SealedJournal>,
+    clean: bool,
+    last_version: u64,
+) -> Result<Recovered> {
+    for part in &tail.parts {
+        replay.file(storage, part.loaded, part.scan, part.copy_end)?;
+    }
+    let Replay { files, changes, .. } = replay;
+    let current = files.last().cloned().ok_or_else(|| missing(storage, 0, "a journal"))?;
+    let end = JournalEnd {
+        current,
+        manifest: tail.manifest.clone(),
+        open: tail.open.clone(),
+        digest: 0,
+        last_version,
+        stamp: Stamp::default(),
+        ends_closed: true,
+    };
+    let report = Recovery { created: false, clean, cut: tail.cut.clone(), changes, new_epoch: false };
+    Ok(Recovered { end, files, sealed, report })
+}
+
+fn draw_uuid(storage: &dyn Storage) -> Result<[u8; 16]> {
+    let mut uuid = [0; 16];
+    storage.fill_random(&mut uuid).map_err(|error| Error::io("draw random bytes for", &storage.path(""), error))?;
+    Ok(uuid)
+}
+
+/// Goes on in a new file that begins with `copied` frames and lists `files` before it.
 fn copy_on(
     storage: &Arc<dyn Storage>,
     options: &RecoverOptions,
-    newest: &Loaded,
+    (uuid, file_id): ([u8; 16], u64),
     files: Files,
     copied: &[(&Loaded, FrameAt)],
     last_version: u64,
 ) -> Result<JournalEnd> {
     let next = NextFile {
-        uuid: newest.header.uuid,
-        file_id: newest.header.file_id + 1,
+        uuid,
+        file_id,
         first_version: copied.first().map_or(last_version + 1, |(_, frame)| frame.version),
         is_cut: true,
         stamped_version: Some(last_version),

@@ -78,7 +78,7 @@ impl Store {
 }
 
 impl Pipeline {
-    fn merging(&self) -> MutexGuard<'_, ()> {
+    pub(super) fn merging(&self) -> MutexGuard<'_, ()> {
         self.merging.lock().expect("no thread panicked while it merged")
     }
 

@@ -23,6 +23,8 @@ mod seal;
 
 mod merge;
 
+mod backup;
+
 mod ticket;
 
 mod append;
@@ -67,6 +69,7 @@ mod digest;
 
 pub use amend::Amendments;
 pub use append::Draft;
+pub use backup::Backup;
 pub use clock::StoreTime;
 pub use cursor::{AmendmentCursor, Cursor, RecentCursor};
 pub use flags::FlagChange;
@@ -130,13 +133,31 @@ impl Store {
         Store::open_on(Arc::new(storage), options)
     }
 
+    /// Opens the store in the directory `path` to look at it: a backup, or a store that nobody has open for
+    /// writing. Nothing in the directory is changed, also not what a crash left there, and several processes may do so
+    /// together. Every change is `Refused`.
+    ///
+    /// # Errors
+    /// `NotFound` if there is no store; `Locked` if it is open for writing; otherwise as [`Store::open`].
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Store> {
+        options.check()?;
+        let path = path.as_ref();
+        let storage = RealStorage::read_only(path, options.read_mode).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => {
+                Error::new(ErrorKind::NotFound, format!("no store to look at: path={}", path.display()))
+            }
+            _ => Error::io("open directory", path, error),
+        })?;
+        Store::open_on(Arc::new(storage), options)
+    }
+
     /// Opens the store in `storage`; with [`crate::SimStorage`] it can be crashed in every way.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
         let durability = options.durability;
-        let has_threads = options.threads == Threads::Background;
+        let has_threads = options.threads == Threads::Background && !storage.is_read_only();
         let maintains = options.maintain;
         let pipeline = Arc::new(Pipeline::open(storage, options)?);
         let mut threads = Vec::new();

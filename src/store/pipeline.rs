@@ -13,8 +13,8 @@ use super::seal::{Sealing, SegmentIds, UNSEALED_MAX};
 use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
-    CommitPoint, Epochs, Installed, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions, Recovery, Replayed,
-    Spare, SyncPoint, Writer, prepare_spare, recover,
+    CommitPoint, Epochs, Installed, JournalFile, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions,
+    Recovery, Replayed, Spare, SyncPoint, Writer, prepare_spare, recover,
 };
 use crate::state::{Answer, Decided, Need, Sequenced, Sequencer, Stale, State, take_misses};
 use crate::storage::{Storage, StorageLock};
@@ -56,6 +56,7 @@ pub(crate) struct Pipeline {
     /// No file is touched any more. Set under the writer's and the spare's lock.
     closed: AtomicBool,
     closing: Mutex<Closing>,
+    pub is_read_only: bool,
     pub uuid: [u8; 16],
     /// What the hashes of client ids in rows begin with.
     pub dedup_seed: u64,
@@ -104,6 +105,7 @@ impl Pipeline {
         })?;
         let unsynced = options.durability == Durability::Buffered;
         let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced };
+        let is_read_only = storage.is_read_only();
         let mut opening = Opening::new(&storage);
         let recovered = recover(&storage, &how, &mut opening)?;
         let Opening { mut state, dedup_seed, .. } = opening;
@@ -141,6 +143,7 @@ impl Pipeline {
             committing: Mutex::new(()),
             closed: AtomicBool::new(false),
             closing: Mutex::new(Closing { lock: Some(lock), result: None }),
+            is_read_only,
             uuid,
             dedup_seed,
             sealing: Mutex::default(),
@@ -177,6 +180,7 @@ impl Pipeline {
         mut decide: impl FnMut(&mut C, &mut Sequencer, &State, u64) -> Answer<T>,
         mut recheck: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Decided<T>> {
+        self.check_writable()?;
         if durability == Durability::Buffered && !self.unsynced_marked.load(Ordering::Acquire) {
             self.mark_unsynced().map_err(|error| self.refusal(error))?;
         }
@@ -258,6 +262,9 @@ impl Pipeline {
 
     /// Everything sequenced so far is durable and published on return.
     pub fn sync_all(&self) -> Result<()> {
+        if self.is_read_only {
+            return Ok(());
+        }
         let version = {
             let sequencer = self.sequencer();
             match &sequencer.refuses {
@@ -471,6 +478,7 @@ impl Pipeline {
 
     /// Goes on in a new journal file at once, so that the present one can be sealed.
     pub fn roll_now(&self) -> Result<()> {
+        self.check_writable()?;
         loop {
             self.write_forming()?;
             self.prepare_next()?;
@@ -486,6 +494,22 @@ impl Pipeline {
     /// The closed journals that are not sealed, oldest first.
     pub fn unsealed(&self) -> Vec<LiveFile> {
         self.writer().writer.manifest().unsealed().to_vec()
+    }
+
+    /// The newest end of the journal, all of it synced: the list of live files, the newest journal, where it ends, and
+    /// with which version.
+    pub fn synced_end(&self) -> Result<(Manifest, Arc<JournalFile>, u64, u64)> {
+        self.sync_all()?;
+        self.write_forming()?;
+        let mut side = self.writer();
+        self.check_open()?;
+        self.progress.check()?;
+        let side = &mut *side;
+        let point = side.writer.sync_point();
+        self.commit(&point)?;
+        side.writer.synced(&point).map_err(|error| self.poison(error))?;
+        let current = point.files.last().cloned().expect("a sync covers the newest file");
+        Ok((side.writer.manifest().clone(), current.clone(), current.end(), point.version))
     }
 
     /// What the journal says of the live files.
@@ -571,7 +595,7 @@ impl Pipeline {
     }
 
     fn mark_closed(&self, side: &mut WriterSide) -> Result<()> {
-        if side.writer.ends_closed() {
+        if self.is_read_only || side.writer.ends_closed() {
             return Ok(());
         }
         let sync = |side: &mut WriterSide| {
@@ -588,6 +612,14 @@ impl Pipeline {
             self.commit(&point)
         };
         mark().map_err(|error| self.poison(error))
+    }
+
+    /// Refuses what would change a store that is only looked at.
+    fn check_writable(&self) -> Result<()> {
+        if self.is_read_only {
+            return Err(Error::new(ErrorKind::Refused, "the store was opened to be looked at"));
+        }
+        Ok(())
     }
 
     pub fn check_open(&self) -> Result<()> {

@@ -18,6 +18,8 @@ const DAY_MICROS: u64 = 24 * 3_600 * 1_000_000;
 const MICROS_PER_SECOND: u64 = 1_000_000;
 /// So many heads are looked at before the state's lock is let go, so that no writer waits for long.
 const HEADS_AT_ONCE: usize = 1_024;
+/// So many timelines are chosen before the first of them is trimmed.
+const PLANS_MAX: usize = 1 << 16;
 /// A bound is exceeded once there is more than this part above it: a sixteenth.
 const SLACK_PART: u128 = 16;
 
@@ -37,6 +39,7 @@ struct Candidate {
     ordinal: u64,
     age_day: u64,
     news: u64,
+    created: u64,
     retention: Retention,
 }
 
@@ -76,17 +79,23 @@ impl<'a> Round<'a> {
     pub fn plan(mut self, mut trim: impl FnMut(TrimPlan) -> Result<()>) -> Result<()> {
         let mut unread: Option<Error> = None;
         let mut next = Some(Next::Here(0));
+        let mut plans = Vec::new();
         while let Some(position) = next {
             let candidates;
             (candidates, next) = self.candidates(position)?;
             for candidate in candidates {
                 match self.choose(&candidate) {
-                    Ok(Some(plan)) => trim(plan)?,
+                    Ok(Some(plan)) => plans.push((candidate.created, plan)),
                     Ok(None) => {}
                     Err(error) => {
                         unread.get_or_insert(error);
                     }
                 }
+            }
+            if plans.len() >= PLANS_MAX || next.is_none() {
+                // Where a timeline is to be found must not show in the order of changes.
+                plans.sort_unstable_by_key(|(created, plan): &(u64, TrimPlan)| (*created, plan.timeline));
+                plans.drain(..).try_for_each(|(_, plan)| trim(plan))?;
             }
         }
         if let Some(error) = unread {
@@ -146,6 +155,7 @@ impl<'a> Round<'a> {
             ordinal: tip.ordinal,
             age_day: tip.age_day,
             news: tip.news_version,
+            created: tip.created,
             retention,
         })
     }

@@ -294,8 +294,9 @@ impl Judge<'_> {
         if is_much(kept().count() as u64, keep.count) {
             upto = line.last() - keep.count;
         }
-        let bytes_above =
-            |seq: u64| kept().filter(|it| it.seq > seq).map(|it| it.letter.body.0.len() as u64).sum::<u64>();
+        // What was recalled weighs nothing, what was edited as much as it says now.
+        let weight = |it: &Message| if it.recalled.is_some() { 0 } else { it.body.0.len() as u64 };
+        let bytes_above = |seq: u64| kept().filter(|it| it.seq > seq).map(weight).sum::<u64>();
         if is_much(bytes_above(0), keep.body_bytes) {
             let lightest = (line.trim()..=line.last()).find(|seq| bytes_above(*seq) <= keep.body_bytes);
             upto = upto.max(lightest.expect("nothing weighs nothing"));
