@@ -96,6 +96,9 @@ fn maintain(pipeline: &Pipeline, durability: Durability, now: Timestamp, scope: 
         }
         Ok(())
     })?;
+    if let Some(now) = now {
+        pipeline.purge_in_time(now)?;
+    }
     Ok(decided)
 }
 

@@ -8,6 +8,7 @@ use super::pipeline::Pipeline;
 use crate::change::{Append, Commit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Timeline;
+use crate::limits::PURGE_DAYS_MAX;
 use crate::journal::Installed;
 use crate::segment::{Runs, SegmentKind, Table, merge_runs, segment_name};
 use crate::settings::Settings;
@@ -57,7 +58,7 @@ impl Store {
     /// Sealing goes on, and so the number of files grows while merges are paused.
     pub fn pause_merges(&self, pause: bool) {
         self.pipeline.merges_paused.store(pause, Ordering::Release);
-        self.pipeline.progress.kick_seal();
+        self.pipeline.progress.kick_merge();
     }
 
     /// Takes what was recalled, edited away or trimmed out of all files of the store, at once. The store does
@@ -102,6 +103,14 @@ impl Pipeline {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    /// The work of the merging thread.
+    pub(super) fn merge_in_background(&self) {
+        while self.progress.wait_merge() {
+            // A failure is met again by the next round.
+            while self.merge_next().unwrap_or(false) {}
+        }
     }
 
     /// Before another run of rows is made: no more of them than can be looked through.
@@ -222,6 +231,21 @@ impl Pipeline {
             ..manifest.change()
         })?;
         Ok(purged)
+    }
+
+    /// Purges if something may be in the files for longer than it may. `now` is the time.
+    pub(super) fn purge_in_time(&self, now: u64) -> Result<()> {
+        const DAY_MICROS: u64 = 24 * 3_600 * 1_000_000;
+        let Some(old) = now.checked_sub((PURGE_DAYS_MAX - 1) * DAY_MICROS) else { return Ok(()) };
+        let purged = self.manifest(|manifest| manifest.purged_version);
+        if self.last_version_at(old)? <= purged {
+            return Ok(());
+        }
+        let version = self.state().version;
+        self.sync_all()?;
+        self.roll_now()?;
+        self.seal_all()?;
+        self.purge(version).map(|_| ())
     }
 
     /// Takes away the files that recovery set aside: what is in them may be what was recalled.

@@ -166,9 +166,10 @@ impl Store {
                 ("restante-sync", Pipeline::sync_in_background as fn(&Pipeline)),
                 ("restante-prepare", Pipeline::prepare_in_background),
                 ("restante-seal", Pipeline::seal_in_background),
+                ("restante-merge", Pipeline::merge_in_background),
                 ("restante-maintain", maintain::maintain_in_background),
             ];
-            for (name, work) in works.into_iter().take(if maintains { 4 } else { 3 }) {
+            for (name, work) in works.into_iter().take(if maintains { 5 } else { 4 }) {
                 let shared = pipeline.clone();
                 let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&shared));
                 match thread {

@@ -66,6 +66,8 @@ pub(crate) struct Pipeline {
     /// Held while something is merged.
     pub merging: Mutex<()>,
     pub merges_paused: AtomicBool,
+    /// The version at which it was last looked whether memory is short.
+    pub memory_checked: AtomicU64,
     pub statistics: Counters,
 }
 
@@ -150,6 +152,7 @@ impl Pipeline {
             sealing_ids: SegmentIds::new(next_segment),
             merging: Mutex::new(()),
             merges_paused: AtomicBool::new(false),
+            memory_checked: AtomicU64::new(version),
             statistics: Counters::default(),
             options,
         })
@@ -331,6 +334,7 @@ impl Pipeline {
         }
         drop(state);
         written.clear();
+        self.check_memory(version);
         let mut sequencer = self.sequencer();
         sequencer.overlay.published(version);
         if let Some((file_number, unused)) = unused {
@@ -476,6 +480,11 @@ impl Pipeline {
         self.writer().writer.manifest().unsealed().len()
     }
 
+    /// How much of the present journal file is used.
+    pub fn journal_position(&self) -> u64 {
+        self.writer().writer.position()
+    }
+
     /// Goes on in a new journal file at once, so that the present one can be sealed.
     pub fn roll_now(&self) -> Result<()> {
         self.check_writable()?;
@@ -560,6 +569,9 @@ impl Pipeline {
     /// Syncs and marks the store closed. Handles that are left get `Closed`. Who calls it again gets
     /// the same answer.
     pub fn close(&self) -> Result<()> {
+        if !self.closed.load(Ordering::Acquire) {
+            self.seal_for_close();
+        }
         let result = self.close_once();
         self.progress.wake();
         result

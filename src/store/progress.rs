@@ -26,6 +26,7 @@ pub(crate) struct Progress {
     prepare_alarm: Condvar,
     maintain_alarm: Condvar,
     seal_alarm: Condvar,
+    merge_alarm: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +43,7 @@ struct Alarms {
     sync_at: Option<Instant>,
     prepare: bool,
     seal: bool,
+    merge: bool,
     stop: bool,
 }
 
@@ -61,6 +63,7 @@ impl Progress {
             prepare_alarm: Condvar::new(),
             maintain_alarm: Condvar::new(),
             seal_alarm: Condvar::new(),
+            merge_alarm: Condvar::new(),
         }
     }
 
@@ -185,7 +188,7 @@ impl Progress {
         self.sync_alarm.notify_one();
     }
 
-    /// Lets the background thread seal and merge what is due.
+    /// Lets the background thread seal what can be sealed.
     pub fn kick_seal(&self) {
         self.alarms().seal = true;
         self.seal_alarm.notify_one();
@@ -204,6 +207,23 @@ impl Progress {
         self.prepare_alarm.notify_all();
         self.maintain_alarm.notify_all();
         self.seal_alarm.notify_all();
+        self.merge_alarm.notify_all();
+    }
+
+    /// Lets the background thread merge what is due.
+    pub fn kick_merge(&self) {
+        self.alarms().merge = true;
+        self.merge_alarm.notify_one();
+    }
+
+    /// Sleeps until there may be something to merge; `false` if the thread is to end.
+    pub fn wait_merge(&self) -> bool {
+        let mut alarms = self.alarms();
+        while !alarms.stop && !alarms.merge {
+            alarms = self.merge_alarm.wait(alarms).expect("no thread panicked holding it");
+        }
+        alarms.merge = false;
+        !alarms.stop
     }
 
     /// Sleeps until there may be something to seal; `false` if the thread is to end.

@@ -5,6 +5,7 @@
 //! Never: rests on a change that is not synced, or lets go of what the disk does not have.
 
 use super::load::client_id_hash;
+use super::options::Threads;
 use super::pipeline::Pipeline;
 use crate::change::{Change, Decoded};
 use crate::error::Result;
@@ -21,6 +22,10 @@ use std::sync::{Arc, MutexGuard};
 const STEP: usize = 256;
 /// So many closed journals may wait to be sealed; who needs another file seals one first.
 pub(super) const UNSEALED_MAX: usize = 2;
+/// After so many changes it is looked whether memory is short.
+const CHANGES_PER_CHECK: u64 = 4_096;
+/// What a closed store may leave to be replayed.
+const CLOSE_REPLAY_BYTES_MAX: u64 = 1 << 20;
 /// This part of the memory may be taken by what no sealing has written down, before one begins early.
 const UNSEALED_PART: usize = 4;
 
@@ -68,6 +73,7 @@ impl Pipeline {
 
     /// Seals the oldest closed journal that is not sealed; false if there is none.
     pub(super) fn seal_next(&self) -> Result<bool> {
+        self.wait_for_merges()?;
         let mut sealing = self.sealing();
         self.check_open()?;
         let journal = match &sealing.job {
@@ -264,6 +270,26 @@ impl Pipeline {
         }
     }
 
+    /// Lets the background seal early if too much waits to be written down.
+    pub(super) fn check_memory(&self, version: u64) {
+        let before = self.memory_checked.load(Ordering::Relaxed);
+        if version >= before + CHANGES_PER_CHECK && self.options.threads == Threads::Background {
+            self.memory_checked.store(version, Ordering::Relaxed);
+            if self.is_sealing_due() {
+                self.progress.kick_seal();
+            }
+        }
+    }
+
+    /// Before the store is closed: what an opening would have to replay is sealed, if it is much.
+    pub(super) fn seal_for_close(&self) {
+        let is_much = self.journal_position() > CLOSE_REPLAY_BYTES_MAX || !self.unsealed().is_empty();
+        if is_much && self.options.threads == Threads::Background && !self.is_read_only {
+            // A failure costs time at the next opening, and nothing else.
+            let _ = self.sync_all().and_then(|()| self.roll_now()).and_then(|()| self.seal_all());
+        }
+    }
+
     /// Whether so much waits to be written down that a sealing is due before its journal is full.
     pub(super) fn is_sealing_due(&self) -> bool {
         let state = self.state();
@@ -284,7 +310,7 @@ impl Pipeline {
                 let _ = self.roll_now();
             }
             while self.seal_next().unwrap_or(false) {}
-            while self.merge_next().unwrap_or(false) {}
+            self.progress.kick_merge();
         }
     }
 }
