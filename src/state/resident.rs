@@ -1,6 +1,6 @@
 //! What of the state is in memory, what of it the disk lacks, and the way between the two.
-//! Owns: taking in what was loaded, letting go of what is on disk, what goes into the next sealing. May
-//! touch: the rest of `state`.
+//! Owns: taking in what was loaded, letting go of what is on disk, what goes into the next sealing.
+//! May touch: the rest of `state`.
 //! Never: does I/O, or lets go of what the disk does not have.
 //!
 //! Sealings are counted in rounds. What changes is noted once in the lists of the present round. *Freezing*
@@ -426,6 +426,11 @@ impl State {
         for slot in heads {
             if let Some(head) = self.cells.head_mut(*slot) {
                 head.index_up_to(journal);
+                // Messages that came before the round was frozen lie in the next journal already: its sealing has
+                // to say of this head that they are indexed.
+                if !head.places.is_empty() {
+                    self.touch_head(*slot);
+                }
             }
         }
     }

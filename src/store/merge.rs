@@ -3,13 +3,13 @@
 //! Never: acts on a change that is not sealed, and so synced.
 
 use super::Store;
-use super::load::{damaged, load_head};
 use super::pipeline::Pipeline;
+use super::rows::{damaged, load_head};
 use crate::change::{Append, Commit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Timeline;
-use crate::limits::PURGE_DAYS_MAX;
 use crate::journal::Installed;
+use crate::limits::PURGE_DAYS_MAX;
 use crate::segment::{Runs, SegmentKind, Table, merge_runs, segment_name};
 use crate::settings::Settings;
 use crate::state::stored::{self, Globals};

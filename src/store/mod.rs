@@ -10,14 +10,19 @@ mod progress;
 
 mod statistics;
 
-mod load;
+mod rounds;
 
 mod needs;
 
+mod rows;
+
+mod sealing;
+
 mod open;
-mod rounds;
 
 mod pipeline;
+
+mod load;
 
 mod seal;
 
@@ -37,15 +42,15 @@ mod marks;
 
 mod flags;
 
-mod retention;
-
-mod maintain;
-
 mod cursor;
 
 mod since;
 
 mod read;
+
+mod retention;
+
+mod maintain;
 
 mod visible;
 

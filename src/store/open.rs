@@ -2,8 +2,8 @@
 //! Owns: `Opening`. May touch: `load`, `needs`, `journal`, `segment`, `unit`, `state`.
 //! Never: writes anything; an error leaves the store as it is.
 
-use super::load::{load_globals, load_into};
 use super::needs::needs_of_change;
+use super::rows::{load_globals, load_into};
 use crate::change::{Change, Decoded};
 use crate::error::{Error, Result};
 use crate::journal::{

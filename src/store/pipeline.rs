@@ -9,7 +9,7 @@ use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
 use super::rounds::Rounds;
-use super::seal::{Sealing, SegmentIds, UNSEALED_MAX};
+use super::sealing::{Sealing, SegmentIds, UNSEALED_MAX};
 use super::statistics::Counters;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
@@ -531,6 +531,12 @@ impl Pipeline {
         let mut side = self.writer();
         self.check_open()?;
         self.progress.check()?;
+        // Whoever installs has seen to it that what it rests on is synced; here the writer learns of it, before
+        // whoever led that sync came to say so.
+        side.writer.flush().map_err(|error| self.poison(error))?;
+        let point = side.writer.sync_point();
+        self.commit(&point)?;
+        side.writer.synced(&point).map_err(|error| self.poison(error))?;
         let installed = install(side.writer.manifest());
         if !side.writer.install(&installed).map_err(|error| self.poison(error))? {
             return Ok(false);

@@ -2,10 +2,10 @@
 //! Owns: choosing the trim points. May touch: `rounds`, `pipeline`, `state`.
 //! Never: holds the state's lock while it reads a message, or trims anything itself.
 
-use super::load::damaged;
 use super::pipeline::Pipeline;
 use super::read::{Files, Spot};
 use super::rounds::{Memory, Weight};
+use super::rows::damaged;
 use crate::error::{Error, Result};
 use crate::id::Timeline;
 use crate::settings::Retention;

@@ -4,9 +4,10 @@
 //! `segment`, `unit`, `state`.
 //! Never: rests on a change that is not synced, or lets go of what the disk does not have.
 
-use super::load::client_id_hash;
 use super::options::Threads;
 use super::pipeline::Pipeline;
+use super::rows::client_id_hash;
+use super::sealing::{Job, Sealing};
 use crate::change::{Change, Decoded};
 use crate::error::Result;
 use crate::id::Timeline;
@@ -15,51 +16,17 @@ use crate::segment::{PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentK
 use crate::state::CommitTimes;
 use crate::state::stored::{self, Entries};
 use crate::unit::{JournalIndex, Segments, Unit};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 
 /// So many things are written down, or let go, while nobody else has the state.
 const STEP: usize = 256;
-/// So many closed journals may wait to be sealed; who needs another file seals one first.
-pub(super) const UNSEALED_MAX: usize = 2;
 /// After so many changes it is looked whether memory is short.
 const CHANGES_PER_CHECK: u64 = 4_096;
 /// What a closed store may leave to be replayed.
 const CLOSE_REPLAY_BYTES_MAX: u64 = 1 << 20;
 /// This part of the memory may be taken by what no sealing has written down, before one begins early.
 const UNSEALED_PART: usize = 4;
-
-/// What is known between the steps of sealing.
-#[derive(Debug, Default)]
-pub(crate) struct Sealing {
-    /// A round that is written down, whose files could not be made.
-    job: Option<Job>,
-}
-
-/// The ids of segments.
-#[derive(Debug)]
-pub(crate) struct SegmentIds(AtomicU64);
-
-impl SegmentIds {
-    /// The next one to be given is `next`.
-    pub fn new(next: u64) -> SegmentIds {
-        SegmentIds(AtomicU64::new(next))
-    }
-
-    /// Gives the id of a new segment.
-    pub fn next(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
-    }
-}
-
-/// What one sealing writes.
-#[derive(Debug)]
-struct Job {
-    journal: LiveFile,
-    /// The rows are as of this version.
-    version: u64,
-    entries: Entries,
-}
 
 impl Pipeline {
     pub(super) fn sealing(&self) -> MutexGuard<'_, Sealing> {
@@ -251,7 +218,7 @@ impl Pipeline {
     /// Changes the manifest, synced.
     pub(super) fn install(&self, install: impl Fn(&Manifest) -> Installed) -> Result<()> {
         // Whatever is installed was made with ids below this.
-        let next_segment = self.sealing_ids.0.load(Ordering::Relaxed);
+        let next_segment = self.sealing_ids.peek();
         while !self.write_install(|manifest| Installed { next_segment, ..install(manifest) })? {
             // The present journal has no room for it.
             self.roll_now()?;
