@@ -4,6 +4,7 @@
 
 use super::needs;
 use super::pipeline::Pipeline;
+use super::read::Files;
 use super::{Store, Ticket};
 use crate::change::{Mentioned, encode_mentions};
 use crate::error::{Error, ErrorKind, Result};
@@ -329,7 +330,15 @@ fn known(pipeline: &Pipeline, item: &PreparedAppend, seq: u64) -> Result<Option<
 impl Pipeline {
     /// A message that may have a client id, or `None`: hashes meet, and then there need not be one.
     fn candidate(&self, timeline: Timeline, seq: u64) -> Result<Option<(Stored, Body)>> {
-        let (at, files) = self.whereabouts(timeline, seq)?;
-        at.map(|at| files.body(timeline, seq, at)).transpose()
+        let found = self.look(|state| {
+            let head = state.head_of(timeline)?;
+            Some((head.whereabouts(seq)?, seq <= head.tip.trim(), Files::of(state)))
+        })?;
+        let Some((at, is_trimmed, files)) = found else { return Ok(None) };
+        // What is trimmed leaves the files once its client id is free; the row of the id may go later.
+        if is_trimmed && !files.has(timeline, seq, at)? {
+            return Ok(None);
+        }
+        files.body(timeline, seq, at).map(Some)
     }
 }

@@ -32,6 +32,8 @@ mod backup;
 
 mod ticket;
 
+mod read;
+
 mod append;
 
 mod groups;
@@ -45,8 +47,6 @@ mod flags;
 mod cursor;
 
 mod since;
-
-mod read;
 
 mod retention;
 

@@ -110,6 +110,14 @@ impl Files {
         }
     }
 
+    /// Whether a message that was published is still there.
+    pub fn has(&self, timeline: Timeline, seq: u64, at: Whereabouts) -> Result<bool> {
+        match at {
+            Whereabouts::At(_) => Ok(true),
+            Whereabouts::Indexed(unit) => Ok(self.segments.units.place(unit, timeline, seq)?.is_some()),
+        }
+    }
+
     /// Finds out where messages lie, those that lie beside one another at once.
     pub fn resolve(&self, timeline: Timeline, spots: &mut [Spot]) -> Result<()> {
         let indexed = |spot: &Spot| matches!(spot.at, Whereabouts::Indexed(_));
