@@ -4,6 +4,7 @@
 //! Never: changes anything; what is on disk and what is in memory say the same.
 
 use super::pipeline::Pipeline;
+use super::statistics::add;
 use crate::error::{Error, Result};
 use crate::id::{ClientId, NameKind, Timeline, UserId};
 use crate::state::stored::{self, Globals, HeadRows};
@@ -29,6 +30,7 @@ impl Pipeline {
             }
             let misses = take_misses();
             if misses.is_empty() {
+                add(&self.statistics.hits.0, 1);
                 return Ok(found);
             }
             let segments = state.segments.clone();
@@ -41,7 +43,8 @@ impl Pipeline {
     /// in: it may be old.
     pub(super) fn load(&self, segments: &Segments, needs: &[Need]) -> Result<()> {
         let loaded = needs.iter().map(|need| load_one(segments, need)).collect::<Result<Vec<Loaded>>>()?;
-        self.statistics.loads.fetch_add(loaded.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        add(&self.statistics.misses, 1);
+        add(&self.statistics.loads, loaded.len() as u64);
         let mut state = self.state_mut();
         if state.segments.generation != segments.generation {
             return Ok(());
