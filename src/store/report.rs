@@ -195,8 +195,7 @@ impl Store {
             (memory, state.segments.rows.run_count() as u64, state.segments.clone())
         };
         let look_ups = segments.units.statistics();
-        let looked_up =
-            LookUpStatistics { count: read(&look_ups.calls), units_touched: read(&look_ups.units_touched) };
+        let looked_up = LookUpStatistics { count: read(&look_ups.calls), units_touched: read(&look_ups.units_touched) };
         Statistics {
             files: files(pipeline),
             written: WrittenStatistics {
