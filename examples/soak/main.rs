@@ -22,8 +22,8 @@ use traffic::{Town, Traffic, group};
 
 /// Parts of the run that are printed by themselves.
 const PARTS: u64 = 10;
-/// The probe writes after so many batches, and then this part of them once more.
-const PROBED_BATCHES: u64 = 4_096;
+/// Of so many batches in a row the probe writes the first few, too.
+const PROBED_BATCHES: u64 = 256;
 const PROBE_PART: u64 = 8;
 /// A killed child has written bodies of so many bytes, or this part of the run if that is less.
 const CHILD_BYTES: u64 = 100 << 20;
