@@ -65,10 +65,11 @@ pub use storage::{
     StorageCopy, StorageFile, StorageLock,
 };
 pub use store::{
-    Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, Backup, CatchUpQuery, Cursor, Draft,
-    Durability, Edge, Entry, FlagChange, GroupInfo, Groups, HistoryQuery, List, ListQuery, Member, Members, Mentions,
-    Message, Options, Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, SessionState, Store,
-    StoreTime, Threads, Ticket, Totals,
+    Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, Backup, CacheStatistics, CatchUpQuery,
+    Cursor, Draft, Durability, Edge, Entry, FileKindStatistics, FileStatistics, FlagChange, GroupInfo, Groups,
+    HistoryQuery, List, ListQuery, LookUpStatistics, Member, Members, MemoryStatistics, Mentions, Message, Options,
+    Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, SessionState, Statistics, Store, StoreTime,
+    SyncStatistics, Threads, Ticket, Totals, WorkStatistics, WrittenStatistics,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

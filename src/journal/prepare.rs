@@ -100,6 +100,25 @@ pub(crate) fn is_evidence(name: &str) -> bool {
         .is_some_and(|stem| stem.len() == 16 && stem.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
+/// What a file other than a segment is, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JournalFileKind {
+    Journal,
+    /// Ready to become one, or not finished yet.
+    Spare,
+    Evidence,
+}
+
+/// What the file of this name is; `None` for a finished segment and for what is not the store's.
+pub(crate) fn journal_file_kind(name: &str) -> Option<JournalFileKind> {
+    match name {
+        _ if super::file::journal_id(name).is_some() => Some(JournalFileKind::Journal),
+        _ if name == SPARE_NAME || is_unfinished(name) => Some(JournalFileKind::Spare),
+        _ if is_evidence(name) => Some(JournalFileKind::Evidence),
+        _ => None,
+    }
+}
+
 /// Whether this is an unfinished file of the store's own.
 pub(crate) fn is_unfinished(name: &str) -> bool {
     let is_own = |name| super::file::journal_id(name).is_some() || segment_id(name).is_some();

@@ -145,6 +145,11 @@ impl Table {
         &self.header
     }
 
+    /// The file itself.
+    pub fn file(&self) -> &dyn StorageFile {
+        &*self.file
+    }
+
     /// What the journal says of the file.
     pub fn info(&self) -> SegmentInfo {
         self.info

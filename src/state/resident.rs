@@ -461,6 +461,12 @@ impl State {
         true
     }
 
+    /// The most members that a group among some slots has in memory.
+    pub fn members_max_here(&self, slots: std::ops::Range<usize>) -> u64 {
+        let rosters = self.heads_here(slots).filter(|head| matches!(head.timeline, Timeline::Group(_)));
+        rosters.filter_map(|head| head.roster.as_ref()).map(|roster| roster.len() as u64).max().unwrap_or(0)
+    }
+
     /// The heads in memory among some slots.
     pub fn heads_here(&self, slots: std::ops::Range<usize>) -> impl Iterator<Item = &Head> {
         slots.take_while(|slot| *slot < self.cells.count()).filter_map(|slot| self.cells.head(slot as u32))

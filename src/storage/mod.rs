@@ -10,10 +10,11 @@ pub use body::Body;
 pub use real::{ReadMode, RealStorage};
 pub use sim::{CrashPlan, FailEffect, Loss, SimStorage};
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// Bytes at the start of every file that may be rewritten for ever and never viewed.
 pub const REWRITABLE_BYTES: u64 = 4096;
@@ -121,6 +122,11 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     fn body(&self, offset: u64, length: usize) -> io::Result<Body>;
     /// Makes all bytes written before this call durable.
     fn sync(&self) -> io::Result<()>;
+    /// Can be upgraded for as long as this process holds the bytes of the file, by a handle or a [`Body`], and
+    /// so keeps them on the device although the name may be gone. One that never can where that is not known.
+    fn held(&self) -> Weak<dyn Any + Send + Sync> {
+        Weak::<()>::new()
+    }
 }
 
 /// Checks a write against length and settled border.

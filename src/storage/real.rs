@@ -10,6 +10,7 @@ use super::{
 };
 use copy::RealCopy;
 use memmap2::{MmapOptions, MmapRaw};
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
@@ -363,6 +364,11 @@ impl StorageFile for RealFile {
             raw.flush()?;
         }
         self.file.sync_data()
+    }
+
+    fn held(&self) -> Weak<dyn Any + Send + Sync> {
+        let map: Arc<dyn Any + Send + Sync> = self.map.clone();
+        Arc::downgrade(&map)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::pipeline::Pipeline;
 use super::rows::{client_id_hash, commit_times_at, damaged, load_one};
+use super::statistics::add;
 use crate::error::Result;
 use crate::id::{ClientId, Timeline, UserId};
 use crate::state::stored;
@@ -26,6 +27,7 @@ impl Pipeline {
             }
             let misses = take_misses();
             if misses.is_empty() {
+                add(&self.statistics.hits.0, 1);
                 return Ok(found);
             }
             let segments = state.segments.clone();
@@ -38,7 +40,8 @@ impl Pipeline {
     /// in: it may be old.
     pub(super) fn load(&self, segments: &Segments, needs: &[Need]) -> Result<()> {
         let loaded = needs.iter().map(|need| load_one(segments, need)).collect::<Result<Vec<Loaded>>>()?;
-        self.statistics.loads.fetch_add(loaded.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        add(&self.statistics.misses, 1);
+        add(&self.statistics.loads, loaded.len() as u64);
         let mut state = self.state_mut();
         if state.segments.generation != segments.generation {
             return Ok(());

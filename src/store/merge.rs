@@ -5,12 +5,13 @@
 use super::Store;
 use super::pipeline::Pipeline;
 use super::rows::{damaged, load_head};
+use super::statistics::add;
 use crate::change::{Append, Commit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::Timeline;
 use crate::journal::Installed;
 use crate::limits::PURGE_DAYS_MAX;
-use crate::segment::{Runs, SegmentKind, Table, merge_runs, segment_name};
+use crate::segment::{Runs, SegmentInfo, SegmentKind, Table, merge_runs, segment_name};
 use crate::settings::Settings;
 use crate::state::stored::{self, Globals};
 use crate::state::{Head, dedup_window, is_within_window};
@@ -138,7 +139,8 @@ impl Pipeline {
         let is_merged = |table: &Arc<Table>| which.contains(&table.header().first);
         let gone: Vec<Arc<Table>> = segments.rows.tables().filter(|table| is_merged(table)).cloned().collect();
         let removed = gone.iter().map(|table| (SegmentKind::Rows, table.info().id)).collect();
-        let added = made.iter().map(|table| table.info()).collect();
+        let added: Vec<SegmentInfo> = made.iter().map(|table| table.info()).collect();
+        add(&self.statistics.merging_bytes, added.iter().map(|info| info.bytes).sum());
         let _sealing = self.sealing();
         self.install_segments(added, removed, Vec::new(), None)?;
         {
@@ -148,7 +150,8 @@ impl Pipeline {
             let rows = Runs::new(kept.chain(made).collect())?;
             state.segments = Arc::new(Segments { rows, units: now.units.clone(), generation: now.generation + 1 });
         }
-        self.statistics.row_merges.fetch_add(1, Ordering::Relaxed);
+        add(&self.statistics.row_merges, 1);
+        gone.iter().for_each(|table| self.statistics.pins.note(table.file()));
         self.take_away(gone.iter().map(|table| segment_name(SegmentKind::Rows, table.info().id)));
         Ok(())
     }
@@ -174,7 +177,9 @@ impl Pipeline {
         let journals: Vec<u64> =
             units.iter().filter(|unit| unit.messages.is_none()).map(|unit| unit.records.id()).collect();
         let removed: Vec<_> = units.iter().flat_map(|unit| unit.segments()).map(|info| (info.kind, info.id)).collect();
-        self.install_segments(made.segments().collect(), removed.clone(), journals.clone(), None)?;
+        let added: Vec<SegmentInfo> = made.segments().collect();
+        add(&self.statistics.merging_bytes, added.iter().map(|info| info.bytes).sum());
+        self.install_segments(added, removed.clone(), journals.clone(), None)?;
         {
             let mut state = self.state_mut();
             let now = state.segments.clone();
@@ -185,7 +190,11 @@ impl Pipeline {
             state.files = Arc::new(files);
             state.segments = Arc::new(Segments { rows: now.rows.clone(), units, generation: now.generation + 1 });
         }
-        self.statistics.unit_merges.fetch_add(1, Ordering::Relaxed);
+        add(&self.statistics.unit_merges, 1);
+        for unit in units {
+            self.statistics.pins.note(&*unit.records.handle);
+            unit.index.tables().for_each(|table| self.statistics.pins.note(table.file()));
+        }
         let journals = journals.into_iter().map(crate::journal::journal_name);
         self.take_away(removed.into_iter().map(|(kind, id)| segment_name(kind, id)).chain(journals));
         Ok(())
@@ -363,7 +372,7 @@ impl<'a> Pace<'a> {
 
     fn wait(&mut self, bytes: u64) -> Result<()> {
         self.pipeline.check_open()?;
-        self.pipeline.statistics.merged_bytes.fetch_add(bytes, Ordering::Relaxed);
+        add(&self.pipeline.statistics.merged_bytes, bytes);
         if self.pipeline.merges_paused.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Refused, "merges are paused"));
         }

@@ -44,6 +44,8 @@ mod marks;
 
 mod flags;
 
+mod report;
+
 mod cursor;
 
 mod since;
@@ -85,6 +87,10 @@ pub use members::{Groups, Member, Members, Receipt, Receipts};
 pub use merge::Purged;
 pub use options::{Durability, Options, Threads};
 pub use people::RemovedUser;
+pub use report::{
+    CacheStatistics, FileKindStatistics, FileStatistics, LookUpStatistics, MemoryStatistics, Statistics, SyncStatistics,
+    WorkStatistics, WrittenStatistics,
+};
 pub use read::{Amended, Message};
 pub use ticket::Ticket;
 pub use unread::{Alert, Mentions};

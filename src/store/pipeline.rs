@@ -10,7 +10,8 @@ use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
 use super::rounds::Rounds;
 use super::sealing::{Sealing, SegmentIds, UNSEALED_MAX};
-use super::statistics::Counters;
+use super::statistics::{Counters, add};
+use crate::change::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
     CommitPoint, Epochs, Installed, JournalFile, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions,
@@ -199,6 +200,9 @@ impl Pipeline {
                     take_misses();
                 }
                 let is_missing = needed.iter().any(|need| !state.has(need));
+                if !is_missing && !state.is_all_here() {
+                    add(&self.statistics.hits.0, 1);
+                }
                 let answer = if is_missing {
                     segments = Some(state.segments.clone());
                     Err(Stale::Missing)
@@ -288,11 +292,12 @@ impl Pipeline {
             return Ok(());
         };
         let mut start = side.writer.position();
-        let mut reserved = 0;
+        let (mut reserved, mut payload, mut journal) = (0, 0, 0);
         let mut taken = std::mem::take(&mut side.taken);
         let mut result = Ok(());
         for item in taken.drain(..) {
             if item.rolls {
+                journal += side.writer.position() - start;
                 result = self.roll(side);
                 if result.is_err() {
                     break;
@@ -301,6 +306,7 @@ impl Pipeline {
                 reserved = 0;
             }
             reserved += item.bytes_max;
+            payload += payload_bytes(&item.change, item.tail.len());
             let place = side.writer.push(&item.change, &item.tail, item.commit, item.joined);
             side.written.push(Written { item, place });
         }
@@ -310,6 +316,8 @@ impl Pipeline {
         }
         let used = side.writer.position() - start;
         side.unsynced_bytes += used;
+        add(&self.statistics.payload_bytes, payload);
+        add(&self.statistics.journal_bytes, journal + used);
         let file_number = side.file_number;
         if self.options.durability == Durability::Buffered {
             self.publish(&mut side.written, Some((file_number, reserved - used)));
@@ -357,6 +365,7 @@ impl Pipeline {
         let file = side.writer.roll(ready)?;
         drop(spare);
         side.file_number += 1;
+        add(&self.statistics.journal_bytes, side.writer.position());
         let mut state = self.state.write().expect("no thread panicked while it published");
         let mut files = (*state.files).clone();
         files.add(file);
@@ -398,6 +407,7 @@ impl Pipeline {
         let started = Instant::now();
         self.commit(&point)?;
         self.publish(&mut unpublished, None);
+        self.statistics.syncs.group(calls.saturating_sub(self.calls_synced[0].load(Ordering::Relaxed)));
         let mut calls = calls;
         for mark in &self.calls_synced {
             calls = mark.swap(calls, Ordering::Relaxed);
@@ -411,7 +421,10 @@ impl Pipeline {
     fn commit(&self, point: &SyncPoint) -> Result<()> {
         let _one_at_a_time = self.committing.lock().expect("no thread panicked while it synced");
         self.progress.check()?;
-        self.commit_point.commit(point).map_err(|error| self.poison(error))
+        let started = Instant::now();
+        self.commit_point.commit(point).map_err(|error| self.poison(error))?;
+        self.statistics.syncs.took(started.elapsed());
+        Ok(())
     }
 
     fn note_synced(&self, point: &SyncPoint, emptied: Vec<Written>) -> Result<()> {
@@ -464,7 +477,7 @@ impl Pipeline {
             while self.merge_next()? {}
         } else if self.unsealed_count() >= UNSEALED_MAX {
             // Who writes faster than can be sealed seals, too: what waits stays bounded.
-            self.statistics.stalls.fetch_add(1, Ordering::Relaxed);
+            add(&self.statistics.stalls, 1);
             self.seal_next()?;
         }
         self.prepare_next().map_err(|error| match error.kind() {
@@ -538,9 +551,11 @@ impl Pipeline {
         self.commit(&point)?;
         side.writer.synced(&point).map_err(|error| self.poison(error))?;
         let installed = install(side.writer.manifest());
+        let start = side.writer.position();
         if !side.writer.install(&installed).map_err(|error| self.poison(error))? {
             return Ok(false);
         }
+        add(&self.statistics.journal_bytes, side.writer.position() - start);
         let point = side.writer.sync_point();
         self.commit(&point)?;
         side.writer.synced(&point).map_err(|error| self.poison(error))?;
@@ -558,6 +573,7 @@ impl Pipeline {
         self.check_open()?;
         if spare.is_none() {
             *spare = Some(prepare_spare(&*self.storage, length)?);
+            add(&self.statistics.prepared_bytes, length);
             self.sequencer().next_file_is_ready(room);
         }
         Ok(())
@@ -700,6 +716,15 @@ impl Drop for Lead<'_> {
             self.0.fail(&Error::new(ErrorKind::Unknown, "the thread that synced panicked"));
         }
         self.0.end_lead();
+    }
+}
+
+/// Bytes of a body that a change brings.
+fn payload_bytes(change: &Change, tail_bytes: usize) -> u64 {
+    match change {
+        Change::Append(append) => tail_bytes.saturating_sub(append.mention_bytes.into()) as u64,
+        Change::Amend(_) => tail_bytes as u64,
+        _ => 0,
     }
 }
 

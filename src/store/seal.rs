@@ -8,6 +8,7 @@ use super::options::Threads;
 use super::pipeline::Pipeline;
 use super::rows::client_id_hash;
 use super::sealing::{Job, Sealing};
+use super::statistics::add;
 use crate::change::{Change, Decoded};
 use crate::error::Result;
 use crate::id::Timeline;
@@ -112,7 +113,8 @@ impl Pipeline {
         // What the rows say must not be taken back by a power cut.
         self.sync_to(version)?;
 
-        let made = index.iter().chain(&rows).map(|table| table.info()).collect();
+        let made: Vec<SegmentInfo> = index.iter().chain(&rows).map(|table| table.info()).collect();
+        add(&self.statistics.sealing_bytes, made.iter().map(|info| info.bytes).sum());
         let unit = Unit {
             lo: journal.file_id,
             hi: journal.file_id,
@@ -137,7 +139,8 @@ impl Pipeline {
         for heads in heads.chunks(STEP) {
             self.state_mut().forget_places(heads, journal.file_id);
         }
-        self.statistics.sealed(records_bytes(&journal));
+        add(&self.statistics.seals, 1);
+        add(&self.statistics.sealed_bytes, journal.end);
         self.let_go();
         Ok(())
     }
@@ -279,17 +282,5 @@ impl Pipeline {
             while self.seal_next().unwrap_or(false) {}
             self.progress.kick_merge();
         }
-    }
-}
-
-fn records_bytes(journal: &LiveFile) -> u64 {
-    journal.end
-}
-
-/// Counts what sealing and loading did.
-impl super::statistics::Counters {
-    fn sealed(&self, bytes: u64) {
-        self.seals.fetch_add(1, Ordering::Relaxed);
-        self.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 }

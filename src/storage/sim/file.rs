@@ -5,9 +5,10 @@
 use super::super::{Body, StorageFile, check_read, check_write, is_settled, refuse_write};
 use super::disk::{Change, FileId};
 use super::machine::Machine;
+use std::any::Any;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// Shares the machine with the storage, so that it loses power with it.
 pub(super) struct SimFile {
@@ -18,11 +19,13 @@ pub(super) struct SimFile {
     /// Held while bytes are written, so that a range is never written and settled at once. Taken
     /// before the machine's lock.
     settled: Mutex<u64>,
+    /// Lives as long as this handle; bodies are copies.
+    held: Arc<()>,
 }
 
 impl SimFile {
     pub(super) fn new(shared: &Arc<Mutex<Machine>>, id: FileId, length: u64, is_read_only: bool) -> SimFile {
-        SimFile { shared: shared.clone(), id, length, is_read_only, settled: Mutex::new(0) }
+        SimFile { shared: shared.clone(), id, length, is_read_only, settled: Mutex::new(0), held: Arc::default() }
     }
 
     fn settled(&self) -> MutexGuard<'_, u64> {
@@ -71,6 +74,11 @@ impl StorageFile for SimFile {
 
     fn sync(&self) -> io::Result<()> {
         Machine::powered(&self.shared)?.operate(Change::Sync { file: self.id })
+    }
+
+    fn held(&self) -> Weak<dyn Any + Send + Sync> {
+        let held: Arc<dyn Any + Send + Sync> = self.held.clone();
+        Arc::downgrade(&held)
     }
 }
 
