@@ -72,6 +72,8 @@ mod sessions;
 
 mod digest;
 
+mod verify;
+
 pub use amend::Amendments;
 pub use append::Draft;
 pub use backup::Backup;
@@ -88,6 +90,7 @@ pub use people::RemovedUser;
 pub use read::{Amended, Message};
 pub use ticket::Ticket;
 pub use unread::{Alert, Mentions};
+pub use verify::Verification;
 pub use visible::{Amendment, AmendmentKind};
 
 use crate::error::{Error, ErrorKind, Result};
