@@ -17,8 +17,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Storage, StorageFile};
 use std::path::Path;
 
-/// So many bytes behind the frames are looked at at once.
-const STEP_BYTES: usize = 256 << 10;
+/// So many bytes behind the frames are looked at at once; the first one of them that is not zero is told.
+const STEP_BYTES: usize = 4 << 10;
+/// After so many of them that are not, the rest of the file is not looked at.
+const STEPS_TOLD_MAX: usize = 64;
+const ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
 /// A journal file to look at.
 pub(crate) struct JournalSubject<'a> {
@@ -204,9 +207,9 @@ impl JournalSubject<'_> {
 
     /// Whether only zeros follow from `start` on, or from where the file is written to by now.
     fn zeros(&self, start: u64, damage: &mut dyn FnMut(Error)) -> Result<()> {
-        let mut offset = start;
-        while offset < self.handle.length() {
-            let end = (offset + STEP_BYTES as u64).min(self.handle.length());
+        let (mut offset, mut told) = (start, 0);
+        while offset < self.handle.length() && told < STEPS_TOLD_MAX {
+            let end = (offset + 1).next_multiple_of(STEP_BYTES as u64).min(self.handle.length());
             let mut found = None;
             (self.still)(&mut || {
                 let written_to = self.end_now.map_or(0, |end_now| end_now());
@@ -215,7 +218,7 @@ impl JournalSubject<'_> {
             })?;
             if let Some(at) = found {
                 damage(self.damaged(at, "0"));
-                return Ok(());
+                told += 1;
             }
             offset = end;
         }
@@ -223,12 +226,14 @@ impl JournalSubject<'_> {
     }
 
     fn first_written(&self, start: u64, end: u64) -> Result<Option<u64>> {
-        let mut bytes = [0; 4096];
+        let mut bytes = ZEROS;
         let mut offset = start;
         while offset < end {
-            let part = &mut bytes[..(end - offset).min(4096) as usize];
+            let part = &mut bytes[..(end - offset).min(STEP_BYTES as u64) as usize];
             self.handle.read_at(offset, part).map_err(|error| Error::io("read", self.path, error))?;
-            if let Some(index) = part.iter().position(|byte| *byte != 0) {
+            if *part != ZEROS[..part.len()]
+                && let Some(index) = part.iter().position(|byte| *byte != 0)
+            {
                 return Ok(Some(offset + index as u64));
             }
             offset += part.len() as u64;

@@ -16,7 +16,7 @@ use crate::journal::{
     CutTail, Examined, FileTable, JournalSubject, LiveFile, MESSAGES_BIT, Manifest, Place, Records, SealedJournal,
     examine, journal_id, journal_name, open_sealed_journal, sort_out,
 };
-use crate::segment::{SegmentInfo, SegmentKind, Table, segment_id, segment_name};
+use crate::segment::{SegmentInfo, SegmentKind, Table, read_uuid, segment_id, segment_name};
 use crate::state::stored::{self, Globals, HeadRows};
 use crate::state::{CommitTimes, Head};
 use crate::storage::{ReadMode, RealStorage, Storage};
@@ -267,20 +267,16 @@ fn verify_segment(
     if findings.damaged_files.contains(&storage.path(&segment_name(segment.kind, segment.id))) {
         return Ok(());
     }
-    let any_uuid = crate::segment::read_uuid(storage, segment).map(|uuid| [uuid]);
-    let uuids = match (uuids.is_empty(), &any_uuid) {
-        (true, Ok(uuid)) => &uuid[..],
-        _ => uuids,
-    };
     findings.looked_at(segment.bytes);
-    let verified = match segment.kind {
-        SegmentKind::Messages => open_messages(storage, segment, uuids).and_then(|(records, _)| {
-            verify_messages(&records, segment, uuids, &mut |error| findings.note(error))
+    let own = if uuids.is_empty() { read_uuid(storage, segment).map(|uuid| vec![uuid]) } else { Ok(uuids.to_vec()) };
+    let verified = own.and_then(|uuids| match segment.kind {
+        SegmentKind::Messages => open_messages(storage, segment, &uuids).and_then(|(records, _)| {
+            verify_messages(&records, segment, &uuids, &mut |error| findings.note(error))
         }),
         SegmentKind::Index | SegmentKind::Rows => {
-            Table::open(storage, segment, uuids).and_then(|table| table.verify(&mut |error| findings.note(error)))
+            Table::open(storage, segment, &uuids).and_then(|table| table.verify(&mut |error| findings.note(error)))
         }
-    };
+    });
     verified.or_else(|error| sort_out(error, &mut |error| findings.note(error)))
 }
 
