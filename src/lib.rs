@@ -69,7 +69,7 @@ pub use store::{
     Cursor, Draft, Durability, Edge, Entry, FileKindStatistics, FileStatistics, FlagChange, GroupInfo, Groups,
     HistoryQuery, List, ListQuery, LookUpStatistics, Member, Members, MemoryStatistics, Mentions, Message, Options,
     Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, SessionState, Statistics, Store, StoreTime,
-    SyncStatistics, Threads, Ticket, Totals, WorkStatistics, WrittenStatistics,
+    SyncStatistics, Threads, Ticket, Totals, Verification, WorkStatistics, WrittenStatistics,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -56,7 +56,7 @@ pub(super) fn open_own(storage: &dyn Storage, file_id: u64, uuids: &[[u8; 16]]) 
 }
 
 /// Opens a sealed journal; of its bytes it reads only the first page.
-pub(super) fn open_sealed(storage: &dyn Storage, listed: &LiveFile, uuids: &[[u8; 16]]) -> Result<SealedJournal> {
+pub(crate) fn open_sealed(storage: &dyn Storage, listed: &LiveFile, uuids: &[[u8; 16]]) -> Result<SealedJournal> {
     let sealed = Sealed { end: listed.end, digest: listed.digest };
     let file = file::open_sealed(storage, listed.file_id, sealed, uuids)?;
     if file.header.first_version > listed.last_version + 1 {
@@ -77,6 +77,19 @@ pub(super) fn check_present(storage: &dyn Storage, names: &[String], manifest: &
         return Err(missing(storage, file.file_id, "a live file"));
     }
     manifest.segments.iter().try_for_each(|segment| check_segment(storage, names, segment))
+}
+
+/// As [`check_present`], but goes on after what `each` takes.
+pub(super) fn check_present_each(
+    storage: &dyn Storage,
+    names: &[String],
+    manifest: &Manifest,
+    each: &mut dyn FnMut(Error) -> Result<()>,
+) -> Result<()> {
+    for file in manifest.journals.iter().filter(|file| !has(names, &journal_name(file.file_id))) {
+        each(missing(storage, file.file_id, "a live file"))?;
+    }
+    manifest.segments.iter().try_for_each(|segment| check_segment(storage, names, segment).or_else(&mut *each))
 }
 
 fn check_segment(storage: &dyn Storage, names: &[String], segment: &SegmentInfo) -> Result<()> {

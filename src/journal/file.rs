@@ -7,7 +7,7 @@ use super::header::{BadHeader, FRAMES_OFFSET, FileHeader, FirstPage, Stamp, UUID
 pub(super) use super::records::Place;
 use super::records::{MESSAGES_BIT, Records, Sealed, Stored};
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Storage, StorageFile};
+use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
@@ -76,10 +76,20 @@ impl Deref for JournalFile {
 /// Reads and judges the first page of what should be the journal file with this id.
 pub(super) fn load_first_page(handle: &dyn StorageFile, path: &Path, file_id: u64) -> Result<FirstPage> {
     let page = read_page(handle).map_err(|error| Error::io("read", path, error))?;
+    judge_first_page(page.as_ref(), handle.length(), path, file_id)
+}
+
+/// Judges what stands in the first page of a file of this length; a shorter file has none.
+pub(super) fn judge_first_page(
+    page: Option<&[u8; REWRITABLE_BYTES as usize]>,
+    length: u64,
+    path: &Path,
+    file_id: u64,
+) -> Result<FirstPage> {
     let Some(page) = page else {
-        return Err(Error::corruption_at(path, handle.length(), "a header page", "the end of the file"));
+        return Err(Error::corruption_at(path, length, "a header page", "the end of the file"));
     };
-    let page = FileHeader::decode(&page).map_err(|bad| match bad {
+    let page = FileHeader::decode(page).map_err(|bad| match bad {
         BadHeader::Damaged { offset, expected, found } => Error::corruption_at(path, offset, expected, found),
         BadHeader::Unsupported { format, features } => Error::new(
             ErrorKind::Unsupported,
@@ -91,9 +101,9 @@ pub(super) fn load_first_page(handle: &dyn StorageFile, path: &Path, file_id: u6
         let (want, got) = (format!("file id {file_id}"), format!("file id {}", header.file_id));
         return Err(Error::corruption_at(path, 32, want, got));
     }
-    if header.file_bytes != handle.length() || header.file_bytes > u64::from(u32::MAX) {
+    if header.file_bytes != length || header.file_bytes > u64::from(u32::MAX) {
         let want = format!("{} bytes", header.file_bytes);
-        return Err(Error::corruption_at(path, handle.length(), want, format!("{} bytes", handle.length())));
+        return Err(Error::corruption_at(path, length, want, format!("{length} bytes")));
     }
     Ok(page)
 }
@@ -126,7 +136,8 @@ pub(crate) fn open_sealed(
 
 /// Reads every byte of a journal that is complete, up to its end, and gives `damage` what is wrong. An error means that
 /// it could not be read.
-pub(crate) fn verify_journal(records: &Records, damage: &mut dyn FnMut(Error)) -> Result<()> {
+#[cfg(test)]
+pub(super) fn verify_journal(records: &Records, damage: &mut dyn FnMut(Error)) -> Result<()> {
     let looked = load_first_page(&*records.handle, &records.path, records.id()).and_then(|page| {
         if page.header.seed() != records.seed {
             return Err(Error::corruption_at(&records.path, 0, "the header that was read before", "another one"));

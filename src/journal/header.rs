@@ -229,6 +229,25 @@ pub(crate) fn write_succession(file: &dyn StorageFile, seed: u32, successor: u64
     file.write_at(SUCCESSION_OFFSET as u64, &bytes)
 }
 
+/// Where a slot of the first page is neither empty nor good, and what should be there. A slot lies in one sector, so no
+/// crash tears it.
+pub(super) fn damaged_slots(page: &[u8; PAGE_BYTES], seed: u32) -> Vec<(u64, &'static str)> {
+    let slot = |offset: usize, length: usize| &page[offset..offset + length];
+    let is_empty = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+    let mut damaged = Vec::new();
+    for offset in STAMP_OFFSETS {
+        let bytes = slot(offset, STAMP_BYTES);
+        if !is_empty(bytes) && decode_stamp(bytes, seed).is_none() {
+            damaged.push((offset as u64, "a stamp"));
+        }
+    }
+    let bytes = slot(SUCCESSION_OFFSET, SUCCESSION_BYTES);
+    if !is_empty(bytes) && decode_succession(bytes, seed).is_none() {
+        damaged.push((SUCCESSION_OFFSET as u64, "a succession"));
+    }
+    damaged
+}
+
 fn decode_succession(bytes: &[u8], seed: u32) -> Option<u64> {
     let (fields, crc) = bytes.split_last_chunk::<4>()?;
     let (successor, zeros) = fields.split_first_chunk::<8>()?;

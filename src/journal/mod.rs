@@ -31,15 +31,17 @@ mod newest;
 
 mod recover;
 
+mod verify;
+
 #[cfg(test)]
 mod scene;
 
 pub(crate) use commit::{CommitPoint, LocalSync};
 pub(crate) use copy::BACKUP_NAME;
-pub(crate) use directory::SealedJournal;
+pub(crate) use directory::{SealedJournal, open_sealed as open_sealed_journal};
 #[cfg(test)]
 pub(crate) use file::open_sealed;
-pub(crate) use file::{FileTable, JournalFile, journal_name, verify_journal};
+pub(crate) use file::{FileTable, JournalFile, journal_id, journal_name};
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};
@@ -52,4 +54,5 @@ pub(crate) use records::{
 pub use recover::Recovery;
 pub(crate) use recover::{Found, RecoverOptions, ReplayTarget, ends_since, recover};
 pub(crate) use scan::{Replayed, Unreplayable};
+pub(crate) use verify::{Examined, JournalSubject, examine, sort_out};
 pub(crate) use write::{BATCH_BYTES_MAX, SyncPoint, Writer, change_bytes_max, install_bytes_max};

@@ -536,7 +536,7 @@ impl Records {
 }
 
 /// Takes the next record off the front of a checked payload.
-fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Decoded<'a>> {
+pub(super) fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Decoded<'a>> {
     let length = change::decode_length(rest)?;
     let (record, after) = rest.split_at_checked(length)?;
     *rest = after;

@@ -249,7 +249,7 @@ fn mark(end: &mut JournalEnd) -> Result<()> {
 }
 
 /// Refuses a manifest that rests on changes which are not there: segments are made of what is synced.
-fn check_versions(manifest: &Manifest, last_version: u64, newest: &Loaded, scan: &Scan) -> Result<()> {
+pub(super) fn check_versions(manifest: &Manifest, last_version: u64, newest: &Loaded, scan: &Scan) -> Result<()> {
     let segments = manifest.segments.iter().map(|segment| segment.last_version).max().unwrap_or(0);
     let want = segments.max(manifest.sealed_version).max(manifest.purged_version);
     if want > last_version {

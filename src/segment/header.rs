@@ -23,7 +23,7 @@
 //! The rest of the page is zero.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{REWRITABLE_BYTES, StorageFile};
+use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use std::path::Path;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -241,6 +241,14 @@ pub(crate) fn read_header(file: &dyn StorageFile, path: &Path) -> Result<Segment
     let mut page = [0; PAGE_BYTES];
     file.read_at(0, &mut page).map_err(|error| Error::io("read", path, error))?;
     SegmentHeader::decode(&page, path)
+}
+
+/// The uuid that a segment file bears.
+pub(crate) fn read_uuid(storage: &dyn Storage, info: &SegmentInfo) -> Result<[u8; 16]> {
+    let name = segment_name(info.kind, info.id);
+    let path = storage.path(&name);
+    let file = storage.open(&name).map_err(|error| Error::io("open", &path, error))?;
+    Ok(read_header(&*file, &path)?.uuid)
 }
 
 /// The CRC-32 of the file's seed, the place of the bytes in the file, and the bytes.

@@ -24,7 +24,7 @@ mod runs;
 mod merge;
 
 pub(crate) use header::{
-    SEGMENT_ID_MAX, SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_id, segment_name,
+    SEGMENT_ID_MAX, SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, read_uuid, segment_id, segment_name,
 };
 pub(crate) use merge::merge_runs;
 pub(crate) use runs::{Each, RUNS_MAX, Runs};

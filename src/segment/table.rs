@@ -21,7 +21,7 @@ mod write;
 
 mod verify;
 
-use super::header::{SegmentHeader, SegmentInfo, checksum, read_header, segment_name};
+use super::header::{SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, segment_name};
 use crate::error::{Error, Result};
 use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use block::{BLOCK_BYTES_MIN, Block, BlockPlace, CRC_BYTES, Entry};
@@ -109,6 +109,19 @@ impl Table {
             _ => Error::io("open", &path, error),
         })?;
         Table::load(file, path, info, uuids)
+    }
+
+    /// What the journal would say of the table with this id, by the file's own word.
+    pub fn info_of(storage: &dyn Storage, kind: SegmentKind, id: u64) -> Result<SegmentInfo> {
+        let name = segment_name(kind, id);
+        let path = storage.path(&name);
+        let file = storage.open(&name).map_err(|error| Error::io("open", &path, error))?;
+        let header = read_header(&*file, &path)?;
+        let footer = Footer::read(&*file, &path, header.seed())?;
+        let bytes = file.length();
+        let info = SegmentInfo { kind, id, bytes, last_version: header.last_version, digest: footer.digest };
+        header.check(&info, &[header.uuid], &path)?;
+        Ok(info)
     }
 
     /// As `open`, for a file that is open already.

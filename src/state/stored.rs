@@ -120,6 +120,12 @@ pub(crate) fn user_prefix(user: UserId) -> Vec<u8> {
     key
 }
 
+/// The timeline that a key of its rows names, and the rest of the key.
+pub(crate) fn head_of_key(key: &[u8]) -> Option<(Timeline, &[u8])> {
+    let mut rest = key.strip_prefix(&[TIMELINE])?;
+    Some((take_timeline(&mut rest)?, rest))
+}
+
 /// The key of a user's existence.
 pub(crate) fn person_key(user: UserId) -> Vec<u8> {
     let mut key = user_prefix(user);

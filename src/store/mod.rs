@@ -74,6 +74,8 @@ mod sessions;
 
 mod digest;
 
+mod verify;
+
 pub use amend::Amendments;
 pub use append::Draft;
 pub use backup::Backup;
@@ -94,6 +96,7 @@ pub use report::{
 pub use read::{Amended, Message};
 pub use ticket::Ticket;
 pub use unread::{Alert, Mentions};
+pub use verify::Verification;
 pub use visible::{Amendment, AmendmentKind};
 
 use crate::error::{Error, ErrorKind, Result};

@@ -212,6 +212,20 @@ fn read_ends(
     Ok((header, footer))
 }
 
+/// What the journal would say of the file of messages with this id, by the file's own word.
+pub(crate) fn messages_info(storage: &dyn Storage, id: u64) -> Result<SegmentInfo> {
+    let name = segment_name(SegmentKind::Messages, id);
+    let path = storage.path(&name);
+    let file = storage.open(&name).map_err(|error| Error::io("open", &path, error))?;
+    let header = read_header(&*file, &path)?;
+    let footer = Footer::read(&*file, &path, header.seed())?;
+    let bytes = file.length();
+    let info =
+        SegmentInfo { kind: SegmentKind::Messages, id, bytes, last_version: header.last_version, digest: footer.digest };
+    header.check(&info, &[header.uuid], &path)?;
+    Ok(info)
+}
+
 /// The digest of no frames yet.
 pub(super) fn digest_start(seed: u32) -> u64 {
     seed.into()

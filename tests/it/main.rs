@@ -16,6 +16,8 @@ mod crash;
 
 mod recovery;
 
+mod verify;
+
 mod tickets;
 
 mod ends;
