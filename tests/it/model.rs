@@ -50,6 +50,8 @@ mod follow;
 
 mod copy;
 
+mod turnover;
+
 // What was met, and what once failed.
 mod trap;
 
