@@ -538,6 +538,12 @@ impl Pipeline {
         self.commit(&point)?;
         side.writer.synced(&point).map_err(|error| self.poison(error))?;
         let installed = install(side.writer.manifest());
+        if !side.writer.can_rest_on(&installed) {
+            // Another synced it and has not noted it yet; or nothing in it needed a sync.
+            let point = side.writer.sync_point();
+            self.commit(&point)?;
+            side.writer.synced(&point).map_err(|error| self.poison(error))?;
+        }
         if !side.writer.install(&installed).map_err(|error| self.poison(error))? {
             return Ok(false);
         }

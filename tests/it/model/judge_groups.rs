@@ -12,7 +12,7 @@ use super::answer::{Admitted, Bytes, Wrong};
 use super::change::{Settings, What};
 use super::judge::{Decision, Judge, Said};
 use super::row::Row;
-use super::state::Group;
+use super::state::{Group, Message};
 use super::word::{Keep, NAMES, Rules};
 use super::world::with_change;
 
