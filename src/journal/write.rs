@@ -188,6 +188,12 @@ impl Writer {
         install_bytes(installed) <= self.install_room
     }
 
+    /// Whether all that this rests on is noted as synced.
+    pub fn can_rest_on(&self, installed: &Installed) -> bool {
+        let is_unsynced = |closed: &Arc<JournalFile>| closed.id() <= installed.sealed_through;
+        installed.newest_version() <= self.synced_version && !self.closed.as_ref().is_some_and(is_unsynced)
+    }
+
     /// Writes that these segments are live from here on, and what they replace is not; `false` if that needs a
     /// new file first. The caller syncs before it takes away a file, and before it lets a reader see one.
     ///
@@ -197,9 +203,7 @@ impl Writer {
         let mut manifest = self.manifest.clone();
         let follows = manifest.install(installed);
         assert_eq!(follows, Ok(()), "what is installed follows from the manifest");
-        assert!(installed.newest_version() <= self.synced_version, "segments are made of what is synced");
-        let is_unsynced = |closed: &Arc<JournalFile>| closed.id() <= installed.sealed_through;
-        assert!(!self.closed.as_ref().is_some_and(is_unsynced), "a journal is synced before it is sealed");
+        assert!(self.can_rest_on(installed), "segments are made of what is synced, and of synced journals");
         let bytes = install_bytes(installed);
         if bytes > self.install_room {
             return Ok(false);

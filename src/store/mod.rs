@@ -89,11 +89,11 @@ pub use members::{Groups, Member, Members, Receipt, Receipts};
 pub use merge::Purged;
 pub use options::{Durability, Options, Threads};
 pub use people::RemovedUser;
-pub use report::{
-    CacheStatistics, FileKindStatistics, FileStatistics, LookUpStatistics, MemoryStatistics, Statistics, SyncStatistics,
-    WorkStatistics, WrittenStatistics,
-};
 pub use read::{Amended, Message};
+pub use report::{
+    CacheStatistics, FileKindStatistics, FileStatistics, LookUpStatistics, MemoryStatistics, Statistics,
+    SyncStatistics, WorkStatistics, WrittenStatistics,
+};
 pub use ticket::Ticket;
 pub use unread::{Alert, Mentions};
 pub use verify::Verification;

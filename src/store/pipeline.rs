@@ -544,13 +544,13 @@ impl Pipeline {
         let mut side = self.writer();
         self.check_open()?;
         self.progress.check()?;
-        // Whoever installs has seen to it that what it rests on is synced; here the writer learns of it, before
-        // whoever led that sync came to say so.
-        side.writer.flush().map_err(|error| self.poison(error))?;
-        let point = side.writer.sync_point();
-        self.commit(&point)?;
-        side.writer.synced(&point).map_err(|error| self.poison(error))?;
         let installed = install(side.writer.manifest());
+        if !side.writer.can_rest_on(&installed) {
+            // Another synced it and has not noted it yet; or nothing in it needed a sync.
+            let point = side.writer.sync_point();
+            self.commit(&point)?;
+            side.writer.synced(&point).map_err(|error| self.poison(error))?;
+        }
         let start = side.writer.position();
         if !side.writer.install(&installed).map_err(|error| self.poison(error))? {
             return Ok(false);

@@ -50,6 +50,8 @@ mod follow;
 
 mod copy;
 
+mod turnover;
+
 // What was met, and what once failed.
 mod trap;
 
@@ -123,7 +125,7 @@ fn check(setup: &Setup, ops: &[Op]) {
     // The panics of the store on the way would hide the one that counts.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let short = shrink(setup, &ops[..ops.len().min(index + 1)]);
+    let short = shrink(setup, &ops[..ops.len().min(index + 1)], &error);
     std::panic::set_hook(hook);
     let last = play(setup, &short, &mut Traps::default()).err();
     let (_, short_error) = last.unwrap_or_else(|| (0, "does not fail again".to_owned()));
@@ -153,8 +155,17 @@ fn play(setup: &Setup, ops: &[Op], traps: &mut Traps) -> Result<(), (usize, Stri
     result.map_err(|error| (index, error))
 }
 
-/// Drops pieces, large ones first, as long as what is left fails.
-fn shrink(setup: &Setup, ops: &[Op]) -> Vec<Op> {
+/// What an error is about: its words without the numbers in them, and without where it was met.
+fn gist(error: &str) -> String {
+    let text = error.split_once(": ").map_or(error, |(_, text)| text);
+    let first = text.lines().next().unwrap_or_default();
+    first.split(['{', ':']).next().unwrap_or_default().chars().filter(|letter| !letter.is_ascii_digit()).collect()
+}
+
+/// Drops pieces, large ones first, as long as what is left fails for the same reason.
+fn shrink(setup: &Setup, ops: &[Op], error: &str) -> Vec<Op> {
+    let wanted = gist(error);
+    let fails = |ops: &[Op]| play(setup, ops, &mut Traps::default()).is_err_and(|(_, error)| gist(&error) == wanted);
     let mut ops = ops.to_vec();
     let mut left = SHRINKS_MAX;
     let mut size = ops.len().div_ceil(2);
@@ -168,7 +179,7 @@ fn shrink(setup: &Setup, ops: &[Op]) -> Vec<Op> {
                 return ops;
             }
             left -= 1;
-            if play(setup, &shorter, &mut Traps::default()).is_err() {
+            if fails(&shorter) {
                 ops = shorter;
             }
             if start == 0 {

@@ -155,7 +155,8 @@ fn every_flipped_bit_of_an_older_file_is_found_where_it_is() {
             let of_file = || found.damage.iter().filter(|damage| damage.file.ends_with(name));
             // Damage is told where what its checksum covers begins, or where the byte is.
             let is_zero = *at >= zeros_from(name, &files[name]);
-            let is_named = |offset: u64| if is_zero { offset == *at as u64 } else { offset <= files[name].len() as u64 };
+            let is_named =
+                |offset: u64| if is_zero { offset == *at as u64 } else { offset <= files[name].len() as u64 };
             if !of_file().any(|damage| is_named(damage.offset)) {
                 return Err(format!("not found: {name} at {at}, round {round}: {found:?}"));
             }
@@ -254,7 +255,8 @@ fn reading_a_damaged_store_gives_an_error_or_what_is_right() {
 #[test]
 fn an_open_store_is_verified_while_it_works() {
     let storage = SimStorage::new(3);
-    let store = Store::open_on(storage.clone(), options().threads(Threads::Background).memory_bytes_max(64 << 10)).unwrap();
+    let store =
+        Store::open_on(storage.clone(), options().threads(Threads::Background).memory_bytes_max(64 << 10)).unwrap();
     let writes = |store: &Store, from: u64| {
         for number in from..from + 400 {
             let body = vec![number as u8; 200 + (number % 7 * 100) as usize];
@@ -308,7 +310,10 @@ fn missing_and_foreign_files_are_found() {
         let image = storage.deep_clone();
         image.remove_file(name);
         let found = verify(&image);
-        assert!(found.damage.iter().any(|damage| damage.file.ends_with(name) && damage.offset == 0), "{name} {found:?}");
+        assert!(
+            found.damage.iter().any(|damage| damage.file.ends_with(name) && damage.offset == 0),
+            "{name} {found:?}"
+        );
         let image = storage.deep_clone();
         let mut bytes = image.bytes(name).unwrap();
         bytes.truncate(bytes.len() - 8);

@@ -5,6 +5,7 @@
 use restante::Durability;
 
 use super::op::{How, Op, SENDING, Write};
+use super::turnover::{Sizes, sprinkle};
 use super::word::{Ask, At, Lost, PageSize, Point, Post, Restart, Step, Text, To, With, Within};
 use crate::support::Rng;
 
@@ -21,6 +22,7 @@ pub struct Setup {
     pub seed: u64,
     pub durability: Durability,
     pub files: Files,
+    pub sizes: Sizes,
 }
 
 /// The store and the operations that belong to a seed.
@@ -78,7 +80,7 @@ pub fn sequence(seed: u64) -> (Setup, Vec<Op>) {
     while draw.ops.len() < length {
         draw.step();
     }
-    (Setup { seed, durability, files }, draw.ops)
+    (Setup { seed, durability, files, sizes: Sizes::draw(seed) }, sprinkle(seed, draw.ops))
 }
 
 /// What a run does more often than others do.

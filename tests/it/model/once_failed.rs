@@ -11,6 +11,7 @@ use super::draw::{Files, Setup};
 use super::op::How::Plain;
 use super::op::Op::{self, Changed, History, Restart, Write};
 use super::op::Write::{Append, Batch, Create, Join, JoinMany, Leave, Read, SetGroup, UnreadFrom};
+use super::turnover::Sizes;
 use super::word::At::{Last, Unset};
 use super::word::Restart::Crash;
 use super::word::{Ask, Lost, Near, PageSize, Post, Text, To, With, Within};
@@ -19,7 +20,7 @@ const POST: Post =
     Post { by: 1, to: To::User(2), id: 0, text: Text(0, 3), kind: 0, counts: true, at: Unset, mentions: 0, alerts: 0 };
 
 fn setup(durability: Durability) -> Setup {
-    Setup { seed: 1, durability, files: Files::Simulated }
+    Setup { seed: 1, durability, files: Files::Simulated, sizes: Sizes::LARGE }
 }
 
 fn post(by: u8, to: To) -> Op {

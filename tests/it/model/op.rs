@@ -89,6 +89,18 @@ pub enum Op {
         target: usize,
     },
     Restart(Restart),
+
+    // What no reader can tell.
+    Seal,
+    Purge,
+    Pause(bool),
+    /// Users whom nobody else knows write to each other, or look.
+    Crowd {
+        first: u8,
+        looks: bool,
+    },
+    /// All that anyone may ask is asked.
+    Look,
 }
 
 /// When and how a change is waited for.

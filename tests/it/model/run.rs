@@ -2,7 +2,7 @@
 //! Owns: the store under test, its clock and files, durability, restarts. May touch: `world`, `op`, `write`, `ask`.
 //! Never: decides what is right; that is the model's work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use super::list::Place;
 use super::look::Since;
 use super::op::Op;
 use super::trap::Traps;
+use super::turnover::Turnover;
 use super::word::{Lost, Restart, SLOTS, USERS};
 use super::world::{JOURNAL_BYTES, World};
 use super::write::Kept;
@@ -105,6 +106,7 @@ pub struct Run<'a> {
     /// The latest store time that ever was.
     latest_time: u64,
     body_bytes: u64,
+    pub turnover: Turnover,
     pub traps: &'a mut Traps,
 }
 
@@ -135,6 +137,7 @@ impl<'a> Run<'a> {
             crashed_last: false,
             latest_time: START,
             body_bytes: 0,
+            turnover: Turnover::default(),
             traps,
         };
         let store = run.open()?;
@@ -180,10 +183,28 @@ impl<'a> Run<'a> {
                 self.slots[*by as usize][*target] = self.slots[*by as usize][*source].clone();
             }
             Op::Restart(restart) => self.restart(*restart)?,
+            Op::Seal => self.seal()?,
+            Op::Purge => self.purge()?,
+            Op::Pause(pause) => self.pause(*pause)?,
+            Op::Crowd { first, looks } => self.crowd(*first, *looks)?,
+            Op::Look => {
+                self.sync()?;
+                self.compare_all()?;
+            }
         }
         self.crashed_last = matches!(op, Op::Restart(Restart::Crash(..)));
         self.latest_time = self.latest_time.max(self.world.sequenced().store_time());
         self.publish(0)
+    }
+
+    pub fn file_names(&self) -> BTreeSet<String> {
+        match &self.files {
+            Ground::Simulated(storage) => storage.names().into_iter().collect(),
+            Ground::Directory(dir, _) => {
+                let entries = std::fs::read_dir(dir.path()).expect("the directory of the store is there");
+                entries.map(|entry| entry.expect("is readable").file_name().to_string_lossy().into_owned()).collect()
+            }
+        }
     }
 
     // Time and durability.
@@ -251,7 +272,7 @@ impl<'a> Run<'a> {
         let Ground::Simulated(storage) = &self.files else { return Ok(()) };
         let plan = CrashPlan { seed: self.setup.seed, loss: Loss::All };
         let image = storage.crash_at(storage.operations(), plan);
-        let store = must("open after a power cut", Store::open_on(image, options(self.setup.durability, &self.clock)))?;
+        let store = must("open after a power cut", Store::open_on(image, self.options()))?;
         let version = store.version().get();
         self.traps.hit("ticket: an answer without a change waits for what it rests on");
         hold(least <= version, || format!("{label}: the answer rests on version {least}, a power cut leaves {version}"))
@@ -365,8 +386,12 @@ impl<'a> Run<'a> {
         self.compare_all()
     }
 
+    fn options(&self) -> Options {
+        self.setup.sizes.set(options(self.setup.durability, &self.clock))
+    }
+
     fn open(&self) -> Checked<Store> {
-        let options = options(self.setup.durability, &self.clock);
+        let options = self.options();
         must(
             "open",
             match &self.files {
@@ -389,6 +414,7 @@ impl<'a> Run<'a> {
         self.unsynced = Unsynced::Never;
         self.opened_at = version;
         self.store = Some(store);
+        self.turnover.names = self.file_names();
     }
 
     pub fn note_end(&mut self) {
