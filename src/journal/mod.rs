@@ -48,11 +48,11 @@ pub(crate) use manifest::{Installed, LiveFile, Manifest};
 pub use newest::CutTail;
 pub(crate) use prepare::{JournalFileKind, Spare, is_evidence, journal_file_kind, prepare_spare};
 pub(crate) use records::{
-    CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored, WalkedRecord,
+    CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored,
     WholeRecord, directory_crc,
 };
 pub use recover::Recovery;
 pub(crate) use recover::{Found, RecoverOptions, ReplayTarget, ends_since, recover};
 pub(crate) use scan::{Replayed, Unreplayable};
 pub(crate) use verify::{Examined, JournalSubject, examine, sort_out};
-pub(crate) use write::{BATCH_BYTES_MAX, SyncPoint, Writer, change_bytes_max, install_bytes_max};
+pub(crate) use write::{BATCH_BYTES_MAX, SyncPoint, Writer, change_bytes_max};

@@ -13,7 +13,7 @@ use super::member::{Notes, Person, Row};
 use super::needs::Need;
 use super::stored::{self, Entries, Globals};
 use super::timeline::{Head, Part, Tip, Unsealed};
-use super::{Names, State};
+use super::State;
 use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::settings::GroupSettings;
 use std::sync::Arc;
@@ -248,6 +248,8 @@ impl State {
     pub(super) fn head_to_change(&mut self, timeline: Timeline, settings: GroupSettings, version: u64) -> u32 {
         let slot = self.cells.slot_or_insert(timeline);
         if !matches!(self.cells.get(slot).standing, Standing::Here(_)) {
+            let is_known = self.pending.all_here || matches!(self.cells.get(slot).standing, Standing::Absent);
+            debug_assert!(is_known, "a timeline is made only if there is none on disk: {timeline}");
             let cell = self.cells.get_mut(slot);
             cell.newest = version;
             cell.standing = Standing::Here(Box::new(Head::new(timeline, Tip::new(settings, version))));
@@ -291,6 +293,8 @@ impl State {
     /// A row that is about to change; made if there is none.
     pub(super) fn row_to_change(&mut self, user: UserId, slot: u32) -> &mut Row {
         if self.person_or_insert(user).row(slot).is_none() {
+            let is_known = self.pending.all_here || self.person_or_insert(user).is_complete;
+            debug_assert!(is_known, "a row is made only if there is none on disk: {}", user.0);
             self.cells.get_mut(slot).rows += 1;
             self.pending.resident_bytes += size_of::<Row>();
             self.person_or_insert(user).insert(Row::outside(slot), None);

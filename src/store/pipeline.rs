@@ -15,7 +15,7 @@ use crate::change::Change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::journal::{
     CommitPoint, Epochs, Installed, JournalFile, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions,
-    Recovery, Replayed, Spare, SyncPoint, Writer, prepare_spare, recover,
+    Recovery, Spare, SyncPoint, Writer, prepare_spare, recover,
 };
 use crate::state::{Answer, Decided, Need, Sequenced, Sequencer, Stale, State, take_misses};
 use crate::storage::{Storage, StorageLock};

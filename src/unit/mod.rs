@@ -24,7 +24,7 @@ pub(crate) use chunk::IndexKey;
 pub(crate) use index::JournalIndex;
 pub(crate) use messages::{messages_info, open_messages, verify_messages};
 pub(crate) use unite::{Fate, Judge, MergePlan, merge_units};
-pub(crate) use units::{Unit, UnitStatistics, Units};
+pub(crate) use units::{Unit, Units};
 pub(crate) use verify::verify_unit;
 
 #[cfg(test)]
