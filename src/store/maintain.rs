@@ -6,7 +6,7 @@ use super::options::Durability;
 use super::pipeline::Pipeline;
 use super::retention::{Round, Scope};
 use super::{Store, StoreTime, Ticket};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::limits::HORIZON_MICROS;
 use crate::settings::Settings;
 use crate::state::{Decided, Effect, Maintained, Need, Sequencer, State, TrimPlan};
@@ -96,8 +96,10 @@ fn maintain(pipeline: &Pipeline, durability: Durability, now: Timestamp, scope: 
         }
         Ok(())
     })?;
-    if let Some(now) = now {
-        pipeline.purge_in_time(now)?;
+    match now.map_or(Ok(()), |now| pipeline.purge_in_time(now)) {
+        // Files are written before others go. A later round finds more room.
+        Err(error) if error.kind() == ErrorKind::Full => {}
+        purged => purged?,
     }
     Ok(decided)
 }

@@ -281,6 +281,10 @@ struct Keeper<'a> {
     /// By which client ids are free.
     time: u64,
     head: Option<Head>,
+    /// The oldest message of the timeline that lies in any unit, if some are trimmed.
+    oldest: u64,
+    /// A message of this timeline was asked about.
+    has_begun: bool,
     /// A message of this timeline is kept: those after it are, too.
     keeps: bool,
 }
@@ -288,7 +292,7 @@ struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     fn new(pipeline: &Pipeline, segments: &'a Segments) -> Result<Keeper<'a>> {
         let settings = pipeline.state().settings_log().clone();
-        Ok(Keeper { segments, settings, time: sealed_time(segments)?, head: None, keeps: false })
+        Ok(Keeper { segments, settings, time: sealed_time(segments)?, head: None, oldest: 0, has_begun: false, keeps: false })
     }
 
     fn trim(&self) -> u64 {
@@ -329,11 +333,18 @@ impl<'a> Keeper<'a> {
 impl Judge for Keeper<'_> {
     fn timeline(&mut self, timeline: Timeline) -> Result<()> {
         self.head = load_head(self.segments, timeline)?.map(|(head, _)| head);
-        self.keeps = false;
+        (self.keeps, self.has_begun) = (false, false);
+        self.oldest = match &self.head {
+            Some(head) if head.tip.trim() > 0 => self.segments.units.oldest_seq(head.unit, timeline)?.unwrap_or(0),
+            _ => 0,
+        };
         Ok(())
     }
 
     fn message(&mut self, append: &Append, commit: Commit) -> Fate {
+        // While an older unit, which is not merged now, has some of the timeline, nothing goes: no holes.
+        self.keeps |= append.seq > self.oldest && !self.has_begun;
+        self.has_begun = true;
         let window = dedup_window(&self.settings, commit.version);
         let is_taken = !append.client_id.is_none() && is_within_window(commit.time, self.time, window);
         if append.seq <= self.trim() && !is_taken && !self.keeps {
