@@ -48,8 +48,8 @@ pub(crate) use manifest::{Installed, LiveFile, Manifest};
 pub use newest::CutTail;
 pub(crate) use prepare::{JournalFileKind, Spare, is_evidence, journal_file_kind, prepare_spare};
 pub(crate) use records::{
-    CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored,
-    WholeRecord, directory_crc,
+    CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored, WholeRecord,
+    directory_crc,
 };
 pub use recover::Recovery;
 pub(crate) use recover::{Found, RecoverOptions, ReplayTarget, ends_since, recover};

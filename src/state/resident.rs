@@ -8,12 +8,12 @@
 //! little by little; what changes before its turn is written down just before it does.
 
 use super::CommitTimes;
+use super::State;
 use super::cells::{NEWEST_UNKNOWN, Standing};
 use super::member::{Notes, Person, Row};
 use super::needs::Need;
 use super::stored::{self, Entries, Globals};
 use super::timeline::{Head, Part, Tip, Unsealed};
-use super::State;
 use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::settings::GroupSettings;
 use std::sync::Arc;

@@ -37,6 +37,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     fn list(&self) -> io::Result<Vec<String>>;
     /// Makes a new file of `length` zero bytes, with its space allotted; an error of kind `AlreadyExists` if the name is taken.
     fn create(&self, name: &str, length: u64) -> io::Result<Arc<dyn StorageFile>>;
+    /// As [`Storage::create`], but that space is taken only as bytes are written, so that a lack of it is an error of that
+    /// write: for a file that is written once.
+    fn create_sparse(&self, name: &str, length: u64) -> io::Result<Arc<dyn StorageFile>> {
+        self.create(name, length)
+    }
     /// Opens a file for reading and writing.
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>>;
     /// Gives a file another name. The caller has made sure that the target is free. Open handles stay good.

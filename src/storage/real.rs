@@ -72,13 +72,17 @@ impl RealStorage {
     }
 
     fn handle(&self, file: File) -> io::Result<Arc<dyn StorageFile>> {
+        self.handle_of(file, false)
+    }
+
+    fn handle_of(&self, file: File, is_sparse: bool) -> io::Result<Arc<dyn StorageFile>> {
         let length = file.metadata()?.len();
         let map = Map::of(&file)?;
         if self.read_mode == ReadMode::Mapped && length > 0 {
             map.raw(&file, self.is_read_only)?;
         }
         let (read_mode, is_read_only) = (self.read_mode, self.is_read_only);
-        Ok(Arc::new(RealFile { file, length, read_mode, is_read_only, map }))
+        Ok(Arc::new(RealFile { file, length, read_mode, is_read_only, is_sparse, map }))
     }
 
     /// What the system says of a name, which must be that of a regular file.
@@ -128,6 +132,16 @@ impl Storage for RealStorage {
         };
         fill().inspect_err(|_| {
             // The space is what the caller lacks; a half-made file would keep it.
+            let _ = fs::remove_file(&path);
+        })
+    }
+
+    fn create_sparse(&self, name: &str, length: u64) -> io::Result<Arc<dyn StorageFile>> {
+        refuse_write(self.is_read_only)?;
+        let path = self.path(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let sized = file.set_len(length).and_then(|()| self.handle_of(file, true));
+        sized.inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })
     }
@@ -269,6 +283,8 @@ struct RealFile {
     length: u64,
     read_mode: ReadMode,
     is_read_only: bool,
+    /// Its blocks are allotted as they are written.
+    is_sparse: bool,
 }
 
 impl std::fmt::Debug for RealFile {
@@ -301,7 +317,8 @@ impl StorageFile for RealFile {
         refuse_write(self.is_read_only)?;
         let _one_at_a_time = self.map.write.lock().unwrap_or_else(PoisonError::into_inner);
         check_write(offset, bytes.len(), self.length, self.settled())?;
-        let Some(start) = self.start() else {
+        // Where no block is allotted yet, a lack of space must be an error and not the end of the process.
+        let Some(start) = self.start().filter(|_| !self.is_sparse) else {
             return self.file.write_all_at(bytes, offset);
         };
         // SAFETY: `check_write` keeps the range inside `length`, which the mapping has; a handle that gets here has

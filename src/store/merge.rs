@@ -292,7 +292,15 @@ struct Keeper<'a> {
 impl<'a> Keeper<'a> {
     fn new(pipeline: &Pipeline, segments: &'a Segments) -> Result<Keeper<'a>> {
         let settings = pipeline.state().settings_log().clone();
-        Ok(Keeper { segments, settings, time: sealed_time(segments)?, head: None, oldest: 0, has_begun: false, keeps: false })
+        Ok(Keeper {
+            segments,
+            settings,
+            time: sealed_time(segments)?,
+            head: None,
+            oldest: 0,
+            has_begun: false,
+            keeps: false,
+        })
     }
 
     fn trim(&self) -> u64 {

@@ -69,6 +69,8 @@ pub(crate) struct Pipeline {
     pub merges_paused: AtomicBool,
     /// The version at which it was last looked whether memory is short.
     pub memory_checked: AtomicU64,
+    /// How full the last journal was that was closed because memory was short; 0 if the last one was full.
+    pub early_roll_bytes: AtomicU64,
     pub statistics: Counters,
 }
 
@@ -154,6 +156,7 @@ impl Pipeline {
             merging: Mutex::new(()),
             merges_paused: AtomicBool::new(false),
             memory_checked: AtomicU64::new(version),
+            early_roll_bytes: AtomicU64::new(0),
             statistics: Counters::default(),
             options,
         })
@@ -298,6 +301,10 @@ impl Pipeline {
         for item in taken.drain(..) {
             if item.rolls {
                 journal += side.writer.position() - start;
+                // It was full before memory was short.
+                let early = self.early_roll_bytes.load(Ordering::Relaxed);
+                let longer = if early < self.options.journal_bytes { 2 * early } else { 0 };
+                self.early_roll_bytes.store(longer, Ordering::Relaxed);
                 result = self.roll(side);
                 if result.is_err() {
                     break;
@@ -488,6 +495,18 @@ impl Pipeline {
         })
     }
 
+    /// How long the next journal file is to be: as long as the options say, but shorter while memory makes sealings
+    /// come early, since the rest of each would be zeros.
+    fn next_journal_bytes(&self) -> u64 {
+        let most = self.options.journal_bytes;
+        // Twice the largest batch, which is a quarter of a file.
+        let least = most.min(most.div_ceil(2).min(2 * crate::journal::BATCH_BYTES_MAX as u64) + (64 << 10));
+        match self.early_roll_bytes.load(Ordering::Relaxed) {
+            0 => most,
+            bytes => (bytes + bytes / 4).clamp(least, most),
+        }
+    }
+
     /// How many closed journals are not sealed.
     fn unsealed_count(&self) -> usize {
         self.writer().writer.manifest().unsealed().len()
@@ -566,7 +585,7 @@ impl Pipeline {
     pub fn prepare_next(&self) -> Result<()> {
         let (length, room) = {
             let side = self.writer();
-            let length = side.writer.next_length(self.options.journal_bytes);
+            let length = side.writer.next_length(self.next_journal_bytes());
             (length, side.writer.room_of_next(length))
         };
         let mut spare = self.spare();

@@ -56,8 +56,8 @@ impl Pipeline {
             self.sync_to(journal.last_version)?;
             sealing.job = Some(self.write_down(journal));
         }
-        let job = sealing.job.take().expect("it was just made sure of");
-        match self.write_segments(&job) {
+        let mut job = sealing.job.take().expect("it was just made sure of");
+        match self.write_segments(&mut job) {
             Ok(()) => {
                 drop(sealing);
                 self.progress.kick_prepare();
@@ -81,17 +81,16 @@ impl Pipeline {
         // Bound to a name, the lock would be held from one step to the next.
         while self.state_mut().write_down(STEP) {}
         let entries = self.state_mut().take_entries();
-        Job { journal, version, entries }
+        Job { journal, version, entries, is_indexed: false }
     }
 
-    fn write_segments(&self, job: &Job) -> Result<()> {
+    fn write_segments(&self, job: &mut Job) -> Result<()> {
         let Job { journal, version, .. } = *job;
         let (records, segments) = {
             let state = self.state();
             (state.files.get(Place::new(journal.file_id, 0))?.clone(), state.segments.clone())
         };
-        let mut entries = job.entries.clone();
-        let (index, first_version) = self.index(&records, &mut entries, journal)?;
+        let (index, first_version) = self.index(&records, job)?;
         let plan = RunPlan {
             kind: SegmentKind::Index,
             level: 0,
@@ -107,9 +106,8 @@ impl Pipeline {
             Ok(state.head_if_here(timeline).map_or(0, |head| head.unit))
         };
         let index = index.write(&self.storage, plan, &mut || self.sealing_ids.next(), &mut previous)?;
-        entries.sort();
-        let rows = self.write_rows(&segments.rows, &entries, first_version, version)?;
-        drop(entries);
+        job.entries.sort();
+        let rows = self.write_rows(&segments.rows, &job.entries, first_version, version)?;
         // What the rows say must not be taken back by a power cut.
         self.sync_to(version)?;
 
@@ -146,7 +144,9 @@ impl Pipeline {
     }
 
     /// Goes through a journal: its index, and the rows that only it tells.
-    fn index(&self, records: &Records, entries: &mut Entries, journal: LiveFile) -> Result<(JournalIndex, u64)> {
+    fn index(&self, records: &Records, job: &mut Job) -> Result<(JournalIndex, u64)> {
+        let Job { journal, entries, is_indexed, .. } = job;
+        let is_new = !*is_indexed;
         let mut times: Option<CommitTimes> = None;
         let mut first_version = journal.last_version + 1;
         let index = JournalIndex::of(records, &mut |decoded: &Decoded<'_>, _| {
@@ -154,6 +154,7 @@ impl Pipeline {
             first_version = first_version.min(commit.version);
             times.get_or_insert_with(|| CommitTimes::after(commit.version - 1)).push(commit.time);
             if let Change::Append(append) = &decoded.change
+                && is_new
                 && !append.client_id.is_none()
             {
                 let hash = client_id_hash(self.dedup_seed, append.timeline, append.sender, append.client_id);
@@ -161,7 +162,9 @@ impl Pipeline {
             }
             Ok(())
         })?;
-        for (version, value) in times.iter().flat_map(CommitTimes::encode) {
+        // What a sealing that failed has added is there still.
+        *is_indexed = true;
+        for (version, value) in times.iter().filter(|_| is_new).flat_map(CommitTimes::encode) {
             entries.add(&stored::commit_times_key(version), 1, Some(&value));
         }
         Ok((index, first_version))
@@ -276,6 +279,7 @@ impl Pipeline {
     pub(super) fn seal_in_background(&self) {
         while self.progress.wait_seal() {
             if self.is_sealing_due() && self.unsealed().is_empty() {
+                self.early_roll_bytes.store(self.journal_position(), Ordering::Relaxed);
                 // A failure is met again by the next round, or by whoever needs a file.
                 let _ = self.roll_now();
             }

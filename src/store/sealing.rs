@@ -44,4 +44,6 @@ pub(crate) struct Job {
     /// The rows are as of this version.
     pub version: u64,
     pub entries: Entries,
+    /// The rows that only the journal tells are among them.
+    pub is_indexed: bool,
 }

@@ -496,7 +496,7 @@ struct MessagesFile {
 impl MessagesFile {
     fn create(storage: &Arc<dyn Storage>, name: &str, path: PathBuf, header: &SegmentHeader) -> Result<MessagesFile> {
         let temporary = format!("{name}.tmp");
-        let handle = storage.create(&temporary, header.file_bytes).map_err(|error| {
+        let handle = storage.create_sparse(&temporary, header.file_bytes).map_err(|error| {
             if error.kind() != io::ErrorKind::AlreadyExists {
                 // A call that failed may have had its effect.
                 let _ = storage.remove(&temporary);

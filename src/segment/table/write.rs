@@ -145,7 +145,7 @@ impl<'a> RunWriter<'a> {
         self.made.push(temporary.clone());
         let file = self
             .storage
-            .create(&temporary, header.file_bytes)
+            .create_sparse(&temporary, header.file_bytes)
             .map_err(|error| Error::io("create", &temporary_path, error))?;
         file.write_at(0, &page)
             .and_then(|()| file.write_at(REWRITABLE_BYTES, &body))
