@@ -158,7 +158,7 @@ impl Pipeline {
 
     fn merge_messages(&self, segments: &Segments, which: Range<usize>) -> Result<()> {
         let units: Vec<Arc<Unit>> = segments.units.iter().skip(which.start).take(which.len()).cloned().collect();
-        let mut keeper = Keeper::new(self, segments)?;
+        let mut keeper = Keeper::new(self, segments, units[0].lo)?;
         let mut pace = Pace::new(self);
         let made = merge_units(
             &self.storage,
@@ -215,7 +215,7 @@ impl Pipeline {
         for journal in journals {
             let segments = self.segments();
             let Some(unit) = segments.units.covering(journal).cloned() else { continue };
-            let mut keeper = Keeper::new(self, &segments)?;
+            let mut keeper = Keeper::new(self, &segments, unit.lo)?;
             if !keeper.has_dead(&unit, before)? {
                 continue;
             }
@@ -277,30 +277,21 @@ fn sealed_time(segments: &Segments) -> Result<u64> {
 /// Decides what a merge keeps, by what is sealed.
 struct Keeper<'a> {
     segments: &'a Segments,
+    /// The first journal of the units that are merged.
+    lo: u64,
     settings: Arc<Vec<(u64, Settings)>>,
     /// By which client ids are free.
     time: u64,
     head: Option<Head>,
-    /// The oldest message of the timeline that lies in any unit, if some are trimmed.
-    oldest: u64,
-    /// A message of this timeline was asked about.
-    has_begun: bool,
-    /// A message of this timeline is kept: those after it are, too.
+    /// A message of this timeline is kept, here or in an older unit: those after it are, too, or there would
+    /// be a hole.
     keeps: bool,
 }
 
 impl<'a> Keeper<'a> {
-    fn new(pipeline: &Pipeline, segments: &'a Segments) -> Result<Keeper<'a>> {
+    fn new(pipeline: &Pipeline, segments: &'a Segments, lo: u64) -> Result<Keeper<'a>> {
         let settings = pipeline.state().settings_log().clone();
-        Ok(Keeper {
-            segments,
-            settings,
-            time: sealed_time(segments)?,
-            head: None,
-            oldest: 0,
-            has_begun: false,
-            keeps: false,
-        })
+        Ok(Keeper { segments, lo, settings, time: sealed_time(segments)?, head: None, keeps: false })
     }
 
     fn trim(&self) -> u64 {
@@ -341,18 +332,11 @@ impl<'a> Keeper<'a> {
 impl Judge for Keeper<'_> {
     fn timeline(&mut self, timeline: Timeline) -> Result<()> {
         self.head = load_head(self.segments, timeline)?.map(|(head, _)| head);
-        (self.keeps, self.has_begun) = (false, false);
-        self.oldest = match &self.head {
-            Some(head) if head.tip.trim() > 0 => self.segments.units.oldest_seq(head.unit, timeline)?.unwrap_or(0),
-            _ => 0,
-        };
+        self.keeps = self.trim() > 0 && self.segments.units.has_before(self.lo, timeline)?;
         Ok(())
     }
 
     fn message(&mut self, append: &Append, commit: Commit) -> Fate {
-        // While an older unit, which is not merged now, has some of the timeline, nothing goes: no holes.
-        self.keeps |= append.seq > self.oldest && !self.has_begun;
-        self.has_begun = true;
         let window = dedup_window(&self.settings, commit.version);
         let is_taken = !append.client_id.is_none() && is_within_window(commit.time, self.time, window);
         if append.seq <= self.trim() && !is_taken && !self.keeps {

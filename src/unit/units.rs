@@ -265,6 +265,16 @@ impl Units {
         })
     }
 
+    /// Whether a unit older than the one that covers `journal` has messages of the timeline.
+    pub fn has_before(&self, journal: u64, timeline: Timeline) -> Result<bool> {
+        for unit in self.iter().rev().skip_while(|unit| unit.hi >= journal) {
+            if unit.first_chunk(timeline)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn counted<T>(&self, look: impl FnOnce(&mut u64) -> Result<T>) -> Result<T> {
         let mut touched = 0;
         let found = look(&mut touched);
