@@ -284,3 +284,6 @@ impl Pipeline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
