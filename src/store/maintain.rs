@@ -7,6 +7,7 @@ use super::pipeline::Pipeline;
 use super::retention::{Round, Scope};
 use super::{Store, StoreTime, Ticket};
 use crate::error::Result;
+use crate::events;
 use crate::limits::HORIZON_MICROS;
 use crate::settings::Settings;
 use crate::state::{Decided, Effect, Maintained, Need, Sequencer, State, TrimPlan};
@@ -96,6 +97,9 @@ fn maintain(pipeline: &Pipeline, durability: Durability, now: Timestamp, scope: 
         }
         Ok(())
     })?;
+    if maintained.messages_trimmed > 0 {
+        events::trimmed(maintained.messages_trimmed);
+    }
     if let Some(now) = now {
         pipeline.purge_in_time(now)?;
     }

@@ -5,6 +5,7 @@
 //! Locks, always taken in this order: closing, writer, committing, spare, sequencer, state, progress.
 
 use super::clock::WatchedClock;
+use super::noted::Notes;
 use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
@@ -13,6 +14,7 @@ use super::sealing::{Sealing, SegmentIds, UNSEALED_MAX};
 use super::statistics::{Counters, add};
 use crate::change::Change;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::journal::{
     CommitPoint, Epochs, Installed, JournalFile, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions,
     Recovery, Spare, SyncPoint, Writer, prepare_spare, recover,
@@ -70,6 +72,7 @@ pub(crate) struct Pipeline {
     /// The version at which it was last looked whether memory is short.
     pub memory_checked: AtomicU64,
     pub statistics: Counters,
+    pub notes: Notes,
 }
 
 /// The directory's lock, and what became of the store once it is let go.
@@ -155,6 +158,7 @@ impl Pipeline {
             merges_paused: AtomicBool::new(false),
             memory_checked: AtomicU64::new(version),
             statistics: Counters::default(),
+            notes: Notes::default(),
             options,
         })
     }
@@ -478,7 +482,9 @@ impl Pipeline {
         } else if self.unsealed_count() >= UNSEALED_MAX {
             // Who writes faster than can be sealed seals, too: what waits stays bounded.
             add(&self.statistics.stalls, 1);
+            let started = Instant::now();
             self.seal_next()?;
+            events::stalled(started.elapsed());
         }
         self.prepare_next().map_err(|error| match error.kind() {
             ErrorKind::Full => {
@@ -581,6 +587,7 @@ impl Pipeline {
 
     /// Remembers that a write or sync failed: the disk is not tried again, and nothing more is taken.
     fn poison(&self, error: Error) -> Error {
+        events::poisoned(&error);
         let refusal = Error::new(ErrorKind::Poisoned, "an earlier write or sync failed").caused_by(error.clone());
         // Refused first: who was told of the failure begins nothing more.
         self.sequencer().refuses.get_or_insert(refusal);
@@ -593,6 +600,7 @@ impl Pipeline {
     pub fn close(&self) -> Result<()> {
         if !self.closed.load(Ordering::Acquire) {
             self.seal_for_close();
+            self.close_notes();
         }
         let result = self.close_once();
         self.progress.wake();
