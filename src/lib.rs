@@ -15,6 +15,9 @@ mod time;
 // What can go wrong, by what a caller does about it.
 mod error;
 
+// What the store does by itself, told to whoever watches.
+mod events;
+
 // Every limit, each one constant.
 pub mod limits;
 
@@ -43,7 +46,7 @@ mod unit;
 mod state;
 
 // What is good to know of the files and costs nothing to forget.
-#[allow(dead_code, unused_imports, reason = "the store calls it once it verifies files in the background")]
+#[allow(dead_code, unused_imports, reason = "positions and scrubs are for the feed and for verifying in the background")]
 mod catalog;
 
 // The handle whose methods call all these.

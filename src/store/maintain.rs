@@ -7,6 +7,7 @@ use super::pipeline::Pipeline;
 use super::retention::{Round, Scope};
 use super::{Store, StoreTime, Ticket};
 use crate::error::{ErrorKind, Result};
+use crate::events;
 use crate::limits::HORIZON_MICROS;
 use crate::settings::Settings;
 use crate::state::{Decided, Effect, Maintained, Need, Sequencer, State, TrimPlan};
@@ -96,6 +97,9 @@ fn maintain(pipeline: &Pipeline, durability: Durability, now: Timestamp, scope: 
         }
         Ok(())
     })?;
+    if maintained.messages_trimmed > 0 {
+        events::trimmed(maintained.messages_trimmed);
+    }
     match now.map_or(Ok(()), |now| pipeline.purge_in_time(now)) {
         // Files are written before others go. A later round finds more room.
         Err(error) if error.kind() == ErrorKind::Full => {}

@@ -8,6 +8,7 @@ use super::rows::{damaged, load_head};
 use super::statistics::add;
 use crate::change::{Append, Commit};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::id::Timeline;
 use crate::journal::Installed;
 use crate::limits::PURGE_DAYS_MAX;
@@ -108,9 +109,11 @@ impl Pipeline {
 
     /// The work of the merging thread.
     pub(super) fn merge_in_background(&self) {
+        self.notes.open();
         while self.progress.wait_merge() {
             // A failure is met again by the next round.
             while self.merge_next().unwrap_or(false) {}
+            self.note_files();
         }
     }
 
@@ -121,6 +124,7 @@ impl Pipeline {
     }
 
     fn merge_rows(&self, segments: &Segments, which: &[u64]) -> Result<()> {
+        let started = Instant::now();
         let (time, windows) = (sealed_time(segments)?, self.state().dedup_window_max());
         let oldest = time.saturating_sub(windows);
         let mut keep = |key: &[u8], value: &[u8]| {
@@ -140,7 +144,8 @@ impl Pipeline {
         let gone: Vec<Arc<Table>> = segments.rows.tables().filter(|table| is_merged(table)).cloned().collect();
         let removed = gone.iter().map(|table| (SegmentKind::Rows, table.info().id)).collect();
         let added: Vec<SegmentInfo> = made.iter().map(|table| table.info()).collect();
-        add(&self.statistics.merging_bytes, added.iter().map(|info| info.bytes).sum());
+        let (made_count, made_bytes) = (added.len(), added.iter().map(|info| info.bytes).sum());
+        add(&self.statistics.merging_bytes, made_bytes);
         let _sealing = self.sealing();
         self.install_segments(added, removed, Vec::new(), None)?;
         {
@@ -151,12 +156,14 @@ impl Pipeline {
             state.segments = Arc::new(Segments { rows, units: now.units.clone(), generation: now.generation + 1 });
         }
         add(&self.statistics.row_merges, 1);
+        events::merged("rows", gone.len(), made_count, made_bytes, started.elapsed());
         gone.iter().for_each(|table| self.statistics.pins.note(table.file()));
         self.take_away(gone.iter().map(|table| segment_name(SegmentKind::Rows, table.info().id)));
         Ok(())
     }
 
     fn merge_messages(&self, segments: &Segments, which: Range<usize>) -> Result<()> {
+        let started = Instant::now();
         let units: Vec<Arc<Unit>> = segments.units.iter().skip(which.start).take(which.len()).cloned().collect();
         let mut keeper = Keeper::new(self, segments, units[0].lo)?;
         let mut pace = Pace::new(self);
@@ -168,8 +175,11 @@ impl Pipeline {
             &mut keeper,
             &mut |bytes| pace.wait(bytes),
         )?;
+        let bytes = made.record_bytes();
         let _sealing = self.sealing();
-        self.install_unit(&units, made)
+        self.install_unit(&units, made)?;
+        events::merged("messages", units.len(), 1, bytes, started.elapsed());
+        Ok(())
     }
 
     /// Puts a unit in place of those that it was made of.
@@ -208,6 +218,7 @@ impl Pipeline {
 
     /// Rewrites the units that hold what nobody may see any more.
     pub(super) fn purge(&self, version: u64) -> Result<Purged> {
+        let started = Instant::now();
         let _one_at_a_time = self.merging();
         let before = self.manifest(|manifest| manifest.purged_version);
         let mut purged = Purged::default();
@@ -239,6 +250,7 @@ impl Pipeline {
             purged_version: version.max(manifest.purged_version),
             ..manifest.change()
         })?;
+        events::purged(purged.files, purged.bytes, started.elapsed());
         Ok(purged)
     }
 

@@ -10,6 +10,8 @@ mod progress;
 
 mod statistics;
 
+mod noted;
+
 mod rounds;
 
 mod needs;
@@ -100,6 +102,7 @@ pub use verify::Verification;
 pub use visible::{Amendment, AmendmentKind};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::id::{Epoch, Peer, Timeline, UserId, Version};
 use crate::journal::Recovery;
 use crate::state::{Answer, Need, Sequencer, State};
@@ -109,6 +112,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 /// A store of messages, open.
 ///
@@ -144,7 +148,7 @@ impl Store {
         let path = path.as_ref();
         let storage =
             RealStorage::new(path, options.read_mode).map_err(|error| Error::io("open directory", path, error))?;
-        Store::open_on(Arc::new(storage), options)
+        Store::open_with(Arc::new(storage), options, Some(path))
     }
 
     /// Opens the store in the directory `path` to look at it: a backup, or a store that nobody has open for
@@ -170,10 +174,22 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn open_on(storage: Arc<dyn Storage>, options: Options) -> Result<Store> {
+        Store::open_with(storage, options, None)
+    }
+
+    /// `directory` is where the catalogue goes.
+    fn open_with(storage: Arc<dyn Storage>, options: Options, directory: Option<&Path>) -> Result<Store> {
+        let started = Instant::now();
         let durability = options.durability;
         let has_threads = options.threads == Threads::Background && !storage.is_read_only();
         let maintains = options.maintain;
         let pipeline = Arc::new(Pipeline::open(storage, options)?);
+        directory.iter().for_each(|directory| pipeline.notes.place(directory));
+        if !has_threads {
+            pipeline.notes.open();
+        }
+        let cut_bytes = pipeline.recovery.cut.as_ref().map_or(0, |cut| cut.bytes);
+        events::opened(&pipeline.storage.path(""), pipeline.state().version, cut_bytes, started.elapsed());
         let mut threads = Vec::new();
         if has_threads {
             let works = [

@@ -5,6 +5,7 @@
 //! Locks, always taken in this order: closing, writer, committing, spare, sequencer, state, progress.
 
 use super::clock::WatchedClock;
+use super::noted::Notes;
 use super::open::Opening;
 use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
@@ -13,6 +14,7 @@ use super::sealing::{Sealing, SegmentIds, UNSEALED_MAX};
 use super::statistics::{Counters, add};
 use crate::change::Change;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events;
 use crate::journal::{
     CommitPoint, Epochs, Installed, JournalFile, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions,
     Recovery, Spare, SyncPoint, Writer, prepare_spare, recover,
@@ -72,6 +74,7 @@ pub(crate) struct Pipeline {
     /// How full the last journal was that was closed because memory was short; 0 if the last one was full.
     pub early_roll_bytes: AtomicU64,
     pub statistics: Counters,
+    pub notes: Notes,
 }
 
 /// The directory's lock, and what became of the store once it is let go.
@@ -158,6 +161,7 @@ impl Pipeline {
             memory_checked: AtomicU64::new(version),
             early_roll_bytes: AtomicU64::new(0),
             statistics: Counters::default(),
+            notes: Notes::default(),
             options,
         })
     }
@@ -485,7 +489,9 @@ impl Pipeline {
         } else if self.unsealed_count() >= UNSEALED_MAX {
             // Who writes faster than can be sealed seals, too: what waits stays bounded.
             add(&self.statistics.stalls, 1);
+            let started = Instant::now();
             self.seal_next()?;
+            events::stalled(started.elapsed());
         }
         self.prepare_next().map_err(|error| match error.kind() {
             ErrorKind::Full => {
@@ -600,6 +606,7 @@ impl Pipeline {
 
     /// Remembers that a write or sync failed: the disk is not tried again, and nothing more is taken.
     fn poison(&self, error: Error) -> Error {
+        events::poisoned(&error);
         let refusal = Error::new(ErrorKind::Poisoned, "an earlier write or sync failed").caused_by(error.clone());
         // Refused first: who was told of the failure begins nothing more.
         self.sequencer().refuses.get_or_insert(refusal);
@@ -612,6 +619,7 @@ impl Pipeline {
     pub fn close(&self) -> Result<()> {
         if !self.closed.load(Ordering::Acquire) {
             self.seal_for_close();
+            self.close_notes();
         }
         let result = self.close_once();
         self.progress.wake();

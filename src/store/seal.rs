@@ -11,6 +11,7 @@ use super::sealing::{Job, Sealing};
 use super::statistics::add;
 use crate::change::{Change, Decoded};
 use crate::error::Result;
+use crate::events;
 use crate::id::Timeline;
 use crate::journal::{Installed, LiveFile, Manifest, Place, Records};
 use crate::segment::{PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentKind, Table};
@@ -19,6 +20,7 @@ use crate::state::stored::{self, Entries};
 use crate::unit::{JournalIndex, Segments, Unit};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
 
 /// So many things are written down, or let go, while nobody else has the state.
 const STEP: usize = 256;
@@ -85,6 +87,7 @@ impl Pipeline {
     }
 
     fn write_segments(&self, job: &mut Job) -> Result<()> {
+        let started = Instant::now();
         let Job { journal, version, .. } = *job;
         let (records, segments) = {
             let state = self.state();
@@ -139,6 +142,7 @@ impl Pipeline {
         }
         add(&self.statistics.seals, 1);
         add(&self.statistics.sealed_bytes, journal.end);
+        events::sealed(journal.file_id, journal.end, started.elapsed());
         self.let_go();
         Ok(())
     }
@@ -288,3 +292,6 @@ impl Pipeline {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -170,6 +170,7 @@ fn verify_open(pipeline: &Pipeline) -> Result<Verification> {
         table.verify(&mut |error| findings.note(error))?;
     }
     cross_check(&segments, &files, &mut findings)?;
+    pipeline.note_verified(&manifest, &findings.damaged_files);
     Ok(findings.verification)
 }
 

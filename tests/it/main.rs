@@ -57,3 +57,8 @@ mod client_ids;
 mod scramble;
 
 mod breaking;
+
+mod statistics;
+
+#[cfg(feature = "catalog")]
+mod catalog;

@@ -1,0 +1,53 @@
+//! What sealing must not forget, seen from outside.
+//! Owns: nothing. May touch: the handle.
+//! Never: looks at a file.
+
+use crate::storage::{SimStorage, Storage};
+use crate::{Draft, Durability, HistoryQuery, ManualClock, Options, Peer, Store, Threads, Timestamp, UserId};
+use std::sync::Arc;
+
+const BODY_BYTES: usize = 900;
+const CHATS: u64 = 300;
+const MESSAGES: u64 = 2_400;
+
+fn open(storage: &Arc<dyn Storage>) -> Store {
+    let clock = Arc::new(ManualClock::new(Timestamp(1_000_000_000)));
+    let options = Options::default().threads(Threads::Inline).durability(Durability::Buffered).clock(clock);
+    Store::open_on(storage.clone(), options.journal_bytes(64 << 10).memory_bytes_max(64 << 10)).unwrap()
+}
+
+fn check_all(store: &Store, sent: &[Vec<u64>]) {
+    for (chat, numbers) in sent.iter().enumerate() {
+        let query = HistoryQuery::oldest().limit(1_000).bytes(1 << 20);
+        let page = store.history(UserId(1), Peer::User(UserId(2 + chat as u64)), &query).unwrap();
+        let shown = page.messages.iter().map(|message| u64::from_le_bytes(*message.body.first_chunk().unwrap()));
+        assert!(shown.eq(numbers.iter().copied()), "chat {chat} shows other messages than {numbers:?}");
+    }
+}
+
+/// A journal is sealed when the next one already has messages. A timeline that had one in both, and none in the one
+/// after, kept its place in memory for good, and later indexes led past that journal.
+#[test]
+fn a_timeline_that_pauses_is_found_in_every_journal() {
+    let storage: Arc<dyn Storage> = SimStorage::new(1);
+    let mut store = open(&storage);
+    let mut sent = vec![Vec::new(); CHATS as usize];
+    let mut random = 1u64;
+    for number in 0..MESSAGES {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let chat = (random >> 33) % CHATS;
+        let mut body = [7; BODY_BYTES];
+        body[..8].copy_from_slice(&number.to_le_bytes());
+        store.append(Draft::direct(UserId(1), UserId(2 + chat), &body)).wait().unwrap();
+        sent[chat as usize].push(number);
+        if number == MESSAGES / 2 {
+            check_all(&store, &sent);
+            store.close().unwrap();
+            store = open(&storage);
+        }
+    }
+    check_all(&store, &sent);
+    assert!(store.statistics().work.seals > 8, "the journals were not sealed");
+    store.close().unwrap();
+    check_all(&open(&storage), &sent);
+}
