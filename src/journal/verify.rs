@@ -2,6 +2,7 @@
 //! Owns: what a whole journal file must be, byte for byte. May touch: every journal module, `storage`.
 //! Never: changes a byte or a name, or takes what a crash may leave for damage.
 
+use super::directory::SealedJournal;
 use super::directory::{check_present_each, check_strays, has, list, missing, open_own, open_sealed};
 use super::file::{digest_frame, journal_id, journal_name, judge_first_page};
 use super::frame::{self, FrameKind};
@@ -12,15 +13,14 @@ use super::newest::{CutTail, Previous, Tail, check_listed};
 use super::records::take_record;
 use super::recover::{Found, ReplayTarget, check_versions};
 use super::scan::{Loaded, Opened, Scan};
-use super::directory::SealedJournal;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Storage, StorageFile};
 use std::path::Path;
 
 /// So many bytes behind the frames are looked at at once; the first one of them that is not zero is told.
-const STEP_BYTES: usize = 4 << 10;
+const STEP_BYTES: usize = 512;
 /// After so many of them that are not, the rest of the file is not looked at.
-const STEPS_TOLD_MAX: usize = 64;
+const STEPS_TOLD_MAX: usize = 256;
 const ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
 /// A journal file to look at.
@@ -320,9 +320,9 @@ impl Examined {
 
     /// Whether a listed file is the one that would be cut, so that what is listed of it does not hold.
     pub fn is_cut(&self, file: &LiveFile) -> bool {
-        self.previous.as_ref().is_some_and(|previous| {
-            previous.listed.file_id == file.file_id && previous.scan.end < previous.listed.end
-        })
+        self.previous
+            .as_ref()
+            .is_some_and(|previous| previous.listed.file_id == file.file_id && previous.scan.end < previous.listed.end)
     }
 
     /// Hands what an opening would replay to `target`. All live files are there and whole.

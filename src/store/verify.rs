@@ -270,9 +270,8 @@ fn verify_segment(
     findings.looked_at(segment.bytes);
     let own = if uuids.is_empty() { read_uuid(storage, segment).map(|uuid| vec![uuid]) } else { Ok(uuids.to_vec()) };
     let verified = own.and_then(|uuids| match segment.kind {
-        SegmentKind::Messages => open_messages(storage, segment, &uuids).and_then(|(records, _)| {
-            verify_messages(&records, segment, &uuids, &mut |error| findings.note(error))
-        }),
+        SegmentKind::Messages => open_messages(storage, segment, &uuids)
+            .and_then(|(records, _)| verify_messages(&records, segment, &uuids, &mut |error| findings.note(error))),
         SegmentKind::Index | SegmentKind::Rows => {
             Table::open(storage, segment, &uuids).and_then(|table| table.verify(&mut |error| findings.note(error)))
         }
@@ -323,7 +322,7 @@ impl RowCheck<'_> {
             is_good = is_good && is_row(family, key, value);
         }
         if !is_good {
-            self.damage.push(super::load::damaged(key));
+            self.damage.push(super::rows::damaged(key));
         }
         Ok(())
     }
@@ -337,7 +336,7 @@ impl RowCheck<'_> {
                 checked.or_else(|error| sort_out(error, &mut |error| self.damage.push(error)))
             }
             None => {
-                self.damage.push(super::load::damaged(&stored::timeline_prefix(timeline)));
+                self.damage.push(super::rows::damaged(&stored::timeline_prefix(timeline)));
                 Ok(())
             }
         }

@@ -220,8 +220,13 @@ pub(crate) fn messages_info(storage: &dyn Storage, id: u64) -> Result<SegmentInf
     let header = read_header(&*file, &path)?;
     let footer = Footer::read(&*file, &path, header.seed())?;
     let bytes = file.length();
-    let info =
-        SegmentInfo { kind: SegmentKind::Messages, id, bytes, last_version: header.last_version, digest: footer.digest };
+    let info = SegmentInfo {
+        kind: SegmentKind::Messages,
+        id,
+        bytes,
+        last_version: header.last_version,
+        digest: footer.digest,
+    };
     header.check(&info, &[header.uuid], &path)?;
     Ok(info)
 }
