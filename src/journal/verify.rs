@@ -18,9 +18,9 @@ use crate::storage::{Storage, StorageFile};
 use std::path::Path;
 
 /// So many bytes behind the frames are looked at at once; the first one of them that is not zero is told.
-const STEP_BYTES: usize = 4 << 10;
+const STEP_BYTES: usize = 512;
 /// After so many of them that are not, the rest of the file is not looked at.
-const STEPS_TOLD_MAX: usize = 64;
+const STEPS_TOLD_MAX: usize = 256;
 const ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
 /// A journal file to look at.

@@ -83,6 +83,16 @@ impl AmendedMessages {
         }
     }
 
+    /// Forgets what became of these messages.
+    pub fn remove(&mut self, seqs: &[u64]) {
+        for seq in seqs {
+            if let Some(amendment) = self.by_seq.remove(seq) {
+                self.order.remove(&(amendment.version, *seq));
+            }
+        }
+        Arc::make_mut(&mut self.recalled).retain(|recalled| !seqs.contains(&recalled.seq));
+    }
+
     /// Whether a message among these was recalled or edited above a version.
     pub fn has_any(&self, seqs: std::ops::Range<u64>, above: u64) -> bool {
         self.by_seq.range(seqs).any(|(_, amendment)| amendment.version > above)

@@ -9,6 +9,8 @@ mod amended;
 
 mod trims;
 
+mod lost;
+
 mod roster;
 
 mod timeline;
@@ -38,6 +40,7 @@ mod sequence;
 pub(crate) use amended::{Amendment, Recalled};
 pub(crate) use commit_times::CommitTimes;
 pub(crate) use member::{Hide, Notes, Presence, Row};
+pub(crate) use lost::{LostRun, LostRuns};
 pub(crate) use needs::{Need, take_misses};
 pub(crate) use overlay::Taken;
 pub(crate) use resident::Loaded;

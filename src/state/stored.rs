@@ -4,7 +4,7 @@
 //!
 //! | key | value (varints unless said) |
 //! |---|---|
-//! | `T`, timeline, 0 | a head: newest, tip, sides, newest indexed seq and its journal |
+//! | `T`, timeline, 0 | a head: newest, tip, sides, newest indexed seq and its journal, trims, steps, lost runs (each first, last, ordinal before and after) |
 //! | `T`, timeline, 1, seq | what became of a message |
 //! | `T`, timeline, 2, kind, chunk | the seqs of a chunk that alert, as differences |
 //! | `T`, timeline, 3, user | a member's seat |
@@ -21,6 +21,7 @@
 
 use super::amended::{AmendedMessages, Amendment, Step};
 use super::member::{Hide, Notes, Presence, Row};
+use super::lost::{LostRun, LostRuns};
 use super::names::Names;
 use super::roster::{Roster, Seat};
 use super::timeline::{Head, PART_SEQS, Part, Side, Tip};
@@ -214,6 +215,11 @@ pub(crate) fn add_head(entries: &mut Entries, head: &Head, newest: u64, indexed:
     for step in steps {
         [step.seq, step.version, step.time].iter().for_each(|field| put(&mut value, *field));
     }
+    let lost = head.lost.as_ref().map_or(&[][..], |lost| lost.all());
+    put(&mut value, lost.len() as u64);
+    for LostRun { first, last, ordinal_before, ordinal_after } in lost {
+        [first, last, ordinal_before, ordinal_after].iter().for_each(|field| put(&mut value, **field));
+    }
     entries.add(&key, prefix, Some(&value));
 }
 
@@ -330,6 +336,14 @@ impl HeadRows {
             }
             for _ in 0..take(value)? {
                 self.steps.push(Step { seq: take(value)?, version: take(value)?, time: take(value)? });
+            }
+            let mut lost = Vec::new();
+            for _ in 0..take(value)? {
+                let (first, last) = (take(value)?, take(value)?);
+                lost.push(LostRun { first, last, ordinal_before: take(value)?, ordinal_after: take(value)? });
+            }
+            if !lost.is_empty() {
+                head.lost = Some(Arc::new(LostRuns::new(lost)?));
             }
             (rest.is_empty() && value.is_empty() && head.indexed <= head.tip.last).then_some(())?;
             self.head = Some(head);

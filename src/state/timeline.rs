@@ -3,6 +3,7 @@
 //! Never: reads a message.
 
 use super::amended::AmendedMessages;
+use super::lost::{LostRun, LostRuns};
 use super::roster::Roster;
 use super::trims::Trims;
 use crate::id::{Timeline, UserId};
@@ -28,6 +29,8 @@ pub(crate) struct Head {
     pub amended: Option<Box<AmendedMessages>>,
     /// Which trims took something that counts; `None` while none did.
     pub trims: Option<Box<Trims>>,
+    /// What a repair could not bring back; `None` if nothing was lost. Records without content lie in their places.
+    pub lost: Option<Arc<LostRuns>>,
     /// Which messages alert; `None` while none does.
     pub alerts: Option<Arc<Alerts>>,
     /// Of a group its members, of a broadcast those who have a row.
@@ -175,6 +178,7 @@ impl Head {
             sides: [Side::default(); 2],
             amended: None,
             trims: None,
+            lost: None,
             alerts: None,
             roster,
             metadata: None,
@@ -182,6 +186,30 @@ impl Head {
             unsealed: Unsealed::default(),
             parts: Vec::new(),
         }
+    }
+
+    /// Whether a message is lost.
+    #[inline]
+    pub fn is_lost(&self, seq: u64) -> bool {
+        self.lost.as_ref().is_some_and(|lost| lost.has(seq))
+    }
+
+    /// Notes that messages are lost, and lets go of what is kept about them.
+    pub fn lose(&mut self, runs: &[LostRun]) {
+        let lost = self.lost.take().unwrap_or_default().merged(runs);
+        if let Some(amended) = &mut self.amended {
+            let gone: Vec<u64> = amended.iter().map(|(seq, _)| seq).filter(|seq| lost.has(*seq)).collect();
+            self.parts.extend(gone.iter().map(|seq| Part::Amended(*seq)));
+            amended.remove(&gone);
+        }
+        if let Some(alerts) = &mut self.alerts {
+            for (kind, seqs) in Arc::make_mut(alerts).0.iter_mut().enumerate() {
+                let gone = seqs.iter().filter(|seq| lost.has(**seq)).map(|seq| Part::Alerts(kind as u8, seq / PART_SEQS));
+                self.parts.extend(gone);
+                seqs.retain(|seq| !lost.has(*seq));
+            }
+        }
+        self.lost = Some(Arc::new(lost));
     }
 
     /// Where a message lies, if there is one with this seq.

@@ -154,7 +154,7 @@ fn find(pipeline: &Pipeline, plan: &mut AmendPlan, body: Option<&[u8]>) -> Resul
     let AmendPlan { timeline, seq, .. } = *plan;
     let found = pipeline.look(|state| {
         let head = state.head_of(timeline)?;
-        (seq > head.tip.trim()).then_some(())?;
+        (seq > head.tip.trim() && !head.is_lost(seq)).then_some(())?;
         let amendment = head.amended.as_ref().and_then(|amended| amended.get(seq).copied());
         Some((head.whereabouts(seq)?, amendment, Files::of(state)))
     })?;
@@ -182,11 +182,12 @@ fn plan_hide(pipeline: &Pipeline, timeline: Timeline, user: UserId, seqs: &[Seq]
     let mut seqs: Vec<u64> = seqs.iter().map(|seq| seq.0).collect();
     seqs.sort_unstable();
     seqs.dedup();
-    let (trim, last) =
-        pipeline.look(|state| state.head_of(timeline).map_or((0, 0), |head| (head.tip.trim(), head.tip.last)))?;
+    let (trim, last, lost) = pipeline.look(|state| {
+        state.head_of(timeline).map_or((0, 0, None), |head| (head.tip.trim(), head.tip.last, head.lost.clone()))
+    })?;
     let mut plan = HidePlan { timeline, user, hides: Vec::new(), unknown: None };
     for seq in seqs {
-        if seq == 0 || seq > last {
+        if seq == 0 || seq > last || lost.as_ref().is_some_and(|lost| lost.has(seq)) {
             plan.unknown = Some(seq);
             break;
         }

@@ -331,7 +331,7 @@ impl Pipeline {
     /// A message that may have a client id, or `None`: hashes meet, and then there need not be one.
     fn candidate(&self, timeline: Timeline, seq: u64) -> Result<Option<(Stored, Body)>> {
         let found = self.look(|state| {
-            let head = state.head_of(timeline)?;
+            let head = state.head_of(timeline).filter(|head| !head.is_lost(seq))?;
             Some((head.whereabouts(seq)?, seq <= head.tip.trim(), Files::of(state)))
         })?;
         let Some((at, is_trimmed, files)) = found else { return Ok(None) };

@@ -61,7 +61,8 @@ impl Store {
                 let head = state.head_of(timeline)?;
                 let mut digest = Xxh3::new();
                 put_head(&mut digest, head, state.horizon);
-                let spots: Vec<Spot> = (head.tip.trim() + 1..=head.tip.last).map(|seq| Spot::of(head, seq)).collect();
+                let kept = (head.tip.trim() + 1..=head.tip.last).filter(|seq| !head.is_lost(*seq));
+                let spots: Vec<Spot> = kept.map(|seq| Spot::of(head, seq)).collect();
                 Some((digest.digest(), spots, Reader::of(state, 0)))
             })?;
             let Some((head, mut spots, reader)) = head else { continue };
@@ -146,6 +147,9 @@ fn put_head(digest: &mut Xxh3, head: &Head, horizon: u64) {
     }
     for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
         put(digest, &[seq, amendment.version, amendment.time, amendment.by.0, amendment.is_recall().into()]);
+    }
+    for run in head.lost.iter().flat_map(|lost| lost.all()).filter(|run| run.last > tip.trim()) {
+        put(digest, &[run.first.max(tip.trim() + 1), run.last, run.ordinal_after]);
     }
     put(digest, &[tip.last_timestamp, tip.version, tip.time, tip.ordinal]);
 }

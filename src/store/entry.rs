@@ -83,6 +83,11 @@ impl Snapshot {
         let (floor, mark, end) = (row.floor(tip), row.mark(tip), row.end(tip.last));
         let hidden = hidden(state, user, row);
         snapshot.latest = match hidden {
+            _ if head.lost.is_some() => {
+                let is_shown = |seq: &u64| !head.is_lost(*seq) && !hidden.is_some_and(|hidden| hidden.contains_key(seq));
+                let shown = (floor + 1..=end).rev().filter(is_shown);
+                Latest::Many(shown.take(latest).map(|seq| Spot::of(head, seq)).collect())
+            }
             None if latest == 1 && end > floor => Latest::One(Spot::of(head, end)),
             None => {
                 let first = end.saturating_sub(latest as u64).max(floor) + 1;
@@ -227,7 +232,8 @@ impl Snapshot {
             let row = state.session(self.user, slot).filter(|row| !row.is_tombstone(&head.tip))?;
             let first = first.max(row.floor(&head.tip) + 1);
             let hidden = hidden(state, self.user, &row);
-            let is_shown = |seq: &u64| !hidden.is_some_and(|hidden| hidden.contains_key(seq));
+            let is_hidden = |seq: &u64| hidden.is_some_and(|hidden| hidden.contains_key(seq));
+            let is_shown = |seq: &u64| !is_hidden(seq) && !head.is_lost(*seq);
             // One more than may be there shows that there are too many.
             let shown = (first..=end).filter(is_shown).take(usize::try_from(messages_max).unwrap_or(usize::MAX) + 1);
             let spots: Vec<Spot> = shown.map(|seq| Spot::of(head, seq)).collect();

@@ -10,9 +10,10 @@ use super::visible::hidden;
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{Peer, Seq, Timeline, UserId};
 use crate::limits::{PAGE_BYTES_MAX, PAGE_MESSAGES_MAX, check};
-use crate::state::{Head, Presence, Row, State};
+use crate::state::{Head, LostRuns, Presence, Row, State};
 use crate::time::Timestamp;
 use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
 
 /// Which messages a page is to hold.
 #[derive(Clone, Debug)]
@@ -80,6 +81,8 @@ pub enum Edge {
     NotVisible,
     /// Messages that were there and are gone for everyone.
     Trimmed,
+    /// Nothing but messages that are lost: the store was damaged, and repairing it did not bring them back.
+    Lost,
     /// Nothing.
     End,
 }
@@ -93,6 +96,8 @@ pub struct Page {
     /// The first and last seq about which this page says everything: a seq in between that is not
     /// among the messages is not shown to this user. `None` for a page that says nothing.
     pub covers: Option<(Seq, Seq)>,
+    /// Runs of messages among those covered, first and last seq of each, that are lost.
+    pub lost: Vec<(Seq, Seq)>,
     /// What lies beyond the oldest seq covered.
     pub older: Edge,
     /// What lies beyond the newest seq covered.
@@ -105,14 +110,15 @@ struct Window {
     trim: u64,
     end: u64,
     has_ceiling: bool,
-    /// What the user hid between them, ascending.
+    /// What the user hid between them and is not lost, ascending.
     hidden: Vec<u64>,
+    lost: Option<Arc<LostRuns>>,
 }
 
 impl Window {
     /// Of a timeline without messages.
     fn empty() -> Window {
-        Window { floor: 0, trim: 0, end: 0, has_ceiling: false, hidden: Vec::new() }
+        Window { floor: 0, trim: 0, end: 0, has_ceiling: false, hidden: Vec::new(), lost: None }
     }
 
     fn of(state: &State, head: &Head, user: UserId, row: &Row) -> Window {
@@ -120,14 +126,18 @@ impl Window {
         // After the end of a group its members' ceilings lie below what is trimmed.
         let end = row.end(head.tip.last).max(floor);
         let hidden = match hidden(state, user, row) {
-            Some(hidden) if floor < end => hidden.range(floor + 1..=end).map(|(seq, _)| *seq).collect(),
+            Some(hidden) if floor < end => {
+                hidden.range(floor + 1..=end).map(|(seq, _)| *seq).filter(|seq| !head.is_lost(*seq)).collect()
+            }
             _ => Vec::new(),
         };
-        Window { floor, trim: head.tip.trim(), end, has_ceiling: row.presence == Presence::Left, hidden }
+        let (trim, has_ceiling) = (head.tip.trim(), row.presence == Presence::Left);
+        Window { floor, trim, end, has_ceiling, hidden, lost: head.lost.clone() }
     }
 
     fn is_hidden(&self, seq: u64) -> bool {
-        !self.hidden.is_empty() && self.hidden.binary_search(&seq).is_ok()
+        (!self.hidden.is_empty() && self.hidden.binary_search(&seq).is_ok())
+            || self.lost.as_ref().is_some_and(|lost| lost.has(seq))
     }
 
     /// Whether a message is shown among `low..=high`, which lie between floor and end.
@@ -136,13 +146,18 @@ impl Window {
             return false;
         }
         let hidden = self.hidden.partition_point(|seq| *seq <= high) - self.hidden.partition_point(|seq| *seq < low);
-        (hidden as u64) < high - low + 1
+        hidden as u64 + self.lost_within(low, high).map(|(first, last)| last - first + 1).sum::<u64>() < high - low + 1
+    }
+
+    fn lost_within(&self, low: u64, high: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.lost.iter().flat_map(move |lost| lost.within(low, high))
     }
 
     /// What lies at and below `seq`.
     fn older(&self, seq: u64) -> Edge {
         match () {
             () if self.shows_any(self.floor + 1, seq) => Edge::More,
+            () if self.lost_within(self.floor + 1, seq).next().is_some() => Edge::Lost,
             () if self.floor == 0 => Edge::End,
             () if self.trim >= self.floor => Edge::Trimmed,
             () => Edge::NotVisible,
@@ -153,6 +168,7 @@ impl Window {
     fn newer(&self, seq: u64) -> Edge {
         match () {
             () if self.shows_any(seq + 1, self.end) => Edge::More,
+            () if self.lost_within(seq + 1, self.end).next().is_some() => Edge::Lost,
             () if self.has_ceiling => Edge::NotVisible,
             () => Edge::End,
         }
@@ -160,7 +176,7 @@ impl Window {
 
     /// A page without messages, between `seq` and the one after it.
     fn empty_page(&self, seq: u64) -> Page {
-        Page { messages: Vec::new(), covers: None, older: self.older(seq), newer: self.newer(seq) }
+        Page { messages: Vec::new(), covers: None, lost: Vec::new(), older: self.older(seq), newer: self.newer(seq) }
     }
 }
 
@@ -220,6 +236,7 @@ impl Store {
         Ok(Page {
             messages,
             covers: Some((Seq(oldest), Seq(newest))),
+            lost: window.lost_within(oldest, newest).map(|(first, last)| (Seq(first), Seq(last))).collect(),
             older: window.older(oldest - 1),
             newer: window.newer(newest),
         })

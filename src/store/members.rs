@@ -175,8 +175,9 @@ impl Store {
                 let message = format!("no such session: {timeline} user={}", user.0);
                 return Err(Error::new(ErrorKind::NotFound, message));
             };
-            let tip = &state.head(row.slot).tip;
-            if seq.0 <= row.floor(tip) || seq.0 > row.end(tip.last) {
+            let head = state.head(row.slot);
+            let tip = &head.tip;
+            if seq.0 <= row.floor(tip) || seq.0 > row.end(tip.last) || head.is_lost(seq.0) {
                 let is_trimmed = !seq.is_none() && seq.0 <= tip.trim();
                 let kind = if is_trimmed { ErrorKind::Trimmed } else { ErrorKind::NotFound };
                 let what = if is_trimmed { "was trimmed" } else { "is not there" };

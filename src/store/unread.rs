@@ -8,7 +8,7 @@ use super::visible::hidden;
 use crate::error::{Error, Result};
 use crate::id::{Seq, Timeline, UserId};
 use crate::limits::MENTIONS_COUNTED_MAX;
-use crate::state::{Alerts, Head, Hide, Recalled, Row, State, Tip, kinds};
+use crate::state::{Alerts, Head, Hide, LostRuns, Recalled, Row, State, Tip, kinds};
 use std::sync::Arc;
 
 /// The messages of one kind of alert that are unread.
@@ -37,12 +37,14 @@ pub struct Mentions {
 
 /// What is needed of a session to count, of one moment.
 pub(super) struct Range {
+    user: UserId,
     pub timeline: Timeline,
     pub row: Row,
     pub tip: Tip,
     /// The counting messages that were recalled; of the whole timeline.
     recalled: Option<Arc<Vec<Recalled>>>,
     alerts: Option<Arc<Alerts>>,
+    lost: Option<Arc<LostRuns>>,
     /// Between mark and end: hidden by the user, counting, of others, not recalled.
     hidden: Vec<(u64, Hide)>,
     pub mentions: Mentions,
@@ -63,18 +65,20 @@ impl Range {
         let (mark, end) = (row.mark(&tip), row.end(tip.last));
         let recalled = head.amended.as_ref().map(|amended| amended.recalled().clone());
         let mut range = Range {
+            user,
             timeline: head.timeline,
             row: *row,
             tip,
             recalled,
             alerts: head.alerts.clone(),
+            lost: head.lost.clone(),
             hidden: Vec::new(),
             mentions: Mentions::default(),
         };
         if row.has_notes && mark < end {
             let hides = hidden(state, user, row);
             for (seq, hide) in hides.into_iter().flat_map(|hides| hides.range(mark + 1..=end)) {
-                if hide.counts && !range.is_recalled(*seq) {
+                if hide.counts && !range.is_recalled(*seq) && !range.is_lost(*seq) {
                     range.hidden.push((*seq, *hide));
                 }
             }
@@ -82,7 +86,8 @@ impl Range {
             let first = mentions.partition_point(|seq| *seq <= mark);
             let is_hidden = |seq: &u64| hides.is_some_and(|hides| hides.contains_key(seq));
             let unread = mentions[first..].iter().take_while(|seq| **seq <= end);
-            let mut unread = unread.filter(|seq| !range.is_recalled(**seq) && !is_hidden(seq));
+            let is_out = |seq: &u64| range.is_recalled(*seq) || range.is_lost(*seq) || is_hidden(seq);
+            let mut unread = unread.filter(|seq| !is_out(seq));
             let oldest = unread.next().map(|seq| Seq(*seq));
             let further = unread.by_ref().take(MENTIONS_COUNTED_MAX - 1).count();
             let saturated = unread.next().is_some();
@@ -95,6 +100,10 @@ impl Range {
         self.recalled.as_ref().is_some_and(|recalled| recalled.binary_search_by_key(&seq, |one| one.seq).is_ok())
     }
 
+    fn is_lost(&self, seq: u64) -> bool {
+        self.lost.as_ref().is_some_and(|lost| lost.has(seq))
+    }
+
     /// Reads the user's own messages above its mark. Only a mark that moved back, or messages sent from
     /// outside, leave any there.
     pub fn own(&self, pipeline: &Pipeline) -> Result<Own> {
@@ -102,6 +111,14 @@ impl Range {
         let mut own = Vec::new();
         let mut seq = self.row.own_last;
         while seq > mark {
+            if self.is_lost(seq) {
+                // Which one was before it was lost with it.
+                seq -= 1;
+                while seq > mark && (self.is_lost(seq) || !self.is_own(pipeline, seq)?) {
+                    seq -= 1;
+                }
+                continue;
+            }
             let append = pipeline.stored(self.timeline, seq)?.append;
             if seq <= end && append.counts && !self.is_recalled(seq) {
                 own.push(OwnMessage { seq, ordinal: append.ordinal, alerts: append.alerts });
@@ -115,6 +132,10 @@ impl Range {
         Ok(Own(own))
     }
 
+    fn is_own(&self, pipeline: &Pipeline, seq: u64) -> Result<bool> {
+        Ok(pipeline.stored(self.timeline, seq)?.append.sender == self.user)
+    }
+
     /// How many messages are unread.
     pub fn unread(&self, own: &Own) -> u64 {
         let (mark, end) = (self.row.mark(&self.tip), self.row.end(self.tip.last));
@@ -122,14 +143,16 @@ impl Range {
             let upto = |seq: u64| recalled.partition_point(|recalled| recalled.seq <= seq);
             upto(end).saturating_sub(upto(mark))
         });
-        let counting = self.row.end_ordinal(&self.tip).saturating_sub(self.row.mark_ordinal(&self.tip));
+        let (mark_ordinal, end_ordinal) = (self.row.mark_ordinal(&self.tip), self.row.end_ordinal(&self.tip));
+        let lost = self.lost.as_ref().map_or(0, |lost| lost.counting((mark, mark_ordinal), (end, end_ordinal)));
+        let counting = end_ordinal.saturating_sub(mark_ordinal).saturating_sub(lost);
         counting.saturating_sub((recalled + own.0.len() + self.hidden.len()) as u64)
     }
 
     /// Whether the message right after the mark is neither recalled nor hidden.
     pub fn is_plain_after_mark(&self) -> bool {
         let seq = self.row.mark(&self.tip) + 1;
-        !self.is_recalled(seq) && self.hidden.first().is_none_or(|(hidden, _)| *hidden != seq)
+        !self.is_recalled(seq) && !self.is_lost(seq) && self.hidden.first().is_none_or(|(hidden, _)| *hidden != seq)
     }
 
     /// The ordinal of the oldest unread message, given that there is one: the first above the mark that
@@ -143,6 +166,10 @@ impl Range {
         let mut ordinal = self.row.mark_ordinal(&self.tip) + 1;
         loop {
             ordinal += recalled_run(recalled, ordinal);
+            if let Some(beyond) = self.lost.as_ref().map(|lost| lost.ordinal_beyond(ordinal)).filter(|at| *at > ordinal) {
+                ordinal = beyond;
+                continue;
+            }
             while left_out.next_if(|left_out| *left_out < ordinal).is_some() {}
             if left_out.next_if_eq(&ordinal).is_none() {
                 return ordinal;

@@ -425,7 +425,7 @@ impl<'a> Copy<'a> {
                     self.end_chunk()?;
                 }
                 let body_bytes = match fate {
-                    Fate::Stub | Fate::BareStub => 0,
+                    Fate::Stub | Fate::BareStub | Fate::NoBody | Fate::BareNoBody => 0,
                     _ => (decoded.tail.len() - usize::from(append.mention_bytes)) as u64,
                 };
                 let (version, timestamp) = (decoded.commit.version, append.timestamp);
