@@ -20,6 +20,9 @@
 //! | [`CATCH_UP_MESSAGES_MAX`], [`CATCH_UP_BYTES_MAX`] | 10,000, 64 MiB | `LimitExceeded` |
 //! | [`JOURNAL_BYTES_MIN`] to [`JOURNAL_BYTES_MAX`] | 64 KiB to 1 GiB | `LimitExceeded` above, `InvalidInput` below |
 //! | [`SYNC_DELAY_MS_MAX`] | 10,000 | `LimitExceeded` |
+//! | [`MEMORY_BYTES_MIN`] | 64 KiB | `InvalidInput` below |
+//! | [`MERGE_FAN_IN_MAX`] | 64 | `LimitExceeded`; `InvalidInput` below 2 |
+//! | [`PURGE_DAYS_MAX`] | 7 | what nobody may see leaves the files within so many days |
 //! | [`MENTIONS_COUNTED_MAX`], [`ENTRY_AMENDMENTS_MAX`] | 1,000, 32 | a flag says that there is more |
 //! | [`HORIZON_MICROS`], [`CLOCK_STEP_MICROS`] | 90 days, an hour | `ResetRequired`; a clock that is not followed |
 //! | [`EPOCHS_MAX`], [`EVIDENCE_FILES_MAX`] | 1,024, 4 | the oldest are forgotten, or removed |

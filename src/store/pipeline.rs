@@ -2,7 +2,7 @@
 //! Owns: the locks, who writes, who syncs, who publishes. May touch: `journal`, `state`, `storage`.
 //! Never: lets a reader wait for a sync, or a second way into the state.
 //!
-//! Locks, always taken in this order: closing, writer, committing, spare, sequencer, state, progress.
+//! Locks, always taken in this order: round, merging, sealing, closing, writer, committing, spare, sequencer, state, progress.
 
 use super::clock::WatchedClock;
 use super::noted::Notes;
