@@ -23,7 +23,7 @@ pub enum Durability {
 /// Who does the work that no call waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Threads {
-    /// Three threads of the store: one syncs, one prepares journal files, one maintains.
+    /// Five threads of the store: one syncs, one prepares journal files, one seals, one merges, one maintains.
     #[default]
     Background,
     /// Nobody: the calls do it themselves, when there is no other way. A `Buffered` change in a `Sync`
