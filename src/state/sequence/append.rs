@@ -213,7 +213,8 @@ impl Sequencer {
         let version = self.next_version;
         let seq = tip.last + 1;
         let ordinal = tip.ordinal + u64::from(item.counts);
-        let opens = if tip.opens || !sender_present { self.opens(state, timeline, sender) } else { Opens::default() };
+        let is_stranger = matches!(timeline, Timeline::Group(_)) && !sender_present;
+        let opens = if tip.opens || is_stranger { self.opens(state, timeline, sender) } else { Opens::default() };
         self.pick_mentioned(state, item);
         let append = Append {
             timeline,
