@@ -4,7 +4,7 @@
 
 use crate::change::{Change, decode_mentions};
 use crate::id::{NameKind, Timeline, UserId};
-use crate::state::{Need, PreparedAppend, State};
+use crate::state::{Need, PreparedAppend, Sequencer, State};
 
 /// The needs of a user's session.
 pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
@@ -17,13 +17,17 @@ pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
 }
 
 /// The needs of an append, as far as they show: more may show with the head.
-pub(super) fn append(state: &State, item: &PreparedAppend, needs: &mut Vec<Need>) {
+pub(super) fn append(sequencer: &Sequencer, state: &State, item: &PreparedAppend, needs: &mut Vec<Need>) {
+    let PreparedAppend { timeline, sender, .. } = *item;
     let mentioned = item.mentioned.iter().map(|(_, user)| *user);
-    message(state, item.timeline, item.sender, mentioned, needs);
+    // What is decided and not published yet counts: somebody may just have been removed, or have left.
+    let opens = sequencer.overlay.tip(state, timeline).is_none_or(|tip| tip.opens);
+    let is_present = sequencer.overlay.row(state, timeline, sender).is_some_and(|row| row.is_present());
+    message((opens, is_present), timeline, sender, mentioned, needs);
 }
 
 fn message(
-    state: &State,
+    (opens, is_present): (bool, bool),
     timeline: Timeline,
     sender: UserId,
     mentioned: impl Iterator<Item = UserId>,
@@ -33,7 +37,6 @@ fn message(
     if !sender.is_none() {
         needs.push(Need::Row(sender, timeline));
     }
-    let opens = state.head_if_here(timeline).is_none_or(|head| head.tip.opens);
     match timeline {
         Timeline::Direct(_) | Timeline::Inbox(..) => {
             let ends = timeline.ends().into_iter().flat_map(|pair| [pair.low(), pair.high()]);
@@ -44,7 +47,7 @@ fn message(
             needs.extend(mentioned.filter(is_end).map(|user| Need::Row(user, timeline)));
         }
         Timeline::Group(_) => {
-            if opens || !state.is_present_here(sender, timeline) {
+            if opens || !is_present {
                 needs.push(Need::Person(sender));
             }
             needs.extend(mentioned.map(|user| Need::Row(user, timeline)));
@@ -59,7 +62,9 @@ pub(super) fn needs_of_change(state: &State, change: &Change, tail: &[u8], needs
         Change::Append(append) => {
             let mentions = tail.get(..append.mention_bytes.into()).and_then(decode_mentions).unwrap_or_default();
             let told = mentions.iter().filter(|mentioned| mentioned.has_row).map(|mentioned| mentioned.user);
-            message(state, append.timeline, append.sender, told, needs);
+            let opens = state.head_if_here(append.timeline).is_none_or(|head| head.tip.opens);
+            let is_present = state.is_present_here(append.sender, append.timeline);
+            message((opens, is_present), append.timeline, append.sender, told, needs);
             if append.opens.sender_appears {
                 needs.push(Need::Person(append.sender));
             }

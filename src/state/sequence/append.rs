@@ -213,9 +213,8 @@ impl Sequencer {
         let version = self.next_version;
         let seq = tip.last + 1;
         let ordinal = tip.ordinal + u64::from(item.counts);
-        // Once both ends have their sessions, nobody comes to exist by a message between them.
-        let is_outsider = !sender_present && timeline.ends().is_none();
-        let opens = if tip.opens || is_outsider { self.opens(state, timeline, sender) } else { Opens::default() };
+        let is_stranger = matches!(timeline, Timeline::Group(_)) && !sender_present;
+        let opens = if tip.opens || is_stranger { self.opens(state, timeline, sender) } else { Opens::default() };
         self.pick_mentioned(state, item);
         let append = Append {
             timeline,

@@ -75,6 +75,9 @@ impl Run<'_> {
             let kind = AmendmentCursor::from_bytes(bytes).map_err(|error| error.kind());
             same("an amendment cursor of wrong length", &kind.err(), &Some(ErrorKind::InvalidInput))?;
         }
+        self.verify()?;
+        self.drop_copies()?;
+        self.note_work();
         self.note_end();
         Ok(())
     }

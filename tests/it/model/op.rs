@@ -93,6 +93,8 @@ pub enum Op {
     // What no reader can tell.
     Seal,
     Purge,
+    Backup,
+    Verify,
     Pause(bool),
     /// Users whom nobody else knows write to each other, or look.
     Crowd {

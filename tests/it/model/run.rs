@@ -2,7 +2,7 @@
 //! Owns: the store under test, its clock and files, durability, restarts. May touch: `world`, `op`, `write`, `ask`.
 //! Never: decides what is right; that is the model's work.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -78,7 +78,7 @@ enum Unsynced {
     Surely,
 }
 
-enum Ground {
+pub enum Ground {
     Simulated(Arc<SimStorage>),
     Directory(TempDir, ReadMode),
 }
@@ -87,7 +87,7 @@ pub struct Run<'a> {
     pub setup: Setup,
     pub clock: Arc<ManualClock>,
     pub clocks: Clocks,
-    files: Ground,
+    pub files: Ground,
     store: Option<Store>,
     pub world: World,
     pub kept: Vec<Kept>,
@@ -185,6 +185,8 @@ impl<'a> Run<'a> {
             Op::Restart(restart) => self.restart(*restart)?,
             Op::Seal => self.seal()?,
             Op::Purge => self.purge()?,
+            Op::Backup => self.back_up()?,
+            Op::Verify => self.verify()?,
             Op::Pause(pause) => self.pause(*pause)?,
             Op::Crowd { first, looks } => self.crowd(*first, *looks)?,
             Op::Look => {
@@ -195,16 +197,6 @@ impl<'a> Run<'a> {
         self.crashed_last = matches!(op, Op::Restart(Restart::Crash(..)));
         self.latest_time = self.latest_time.max(self.world.sequenced().store_time());
         self.publish(0)
-    }
-
-    pub fn file_names(&self) -> BTreeSet<String> {
-        match &self.files {
-            Ground::Simulated(storage) => storage.names().into_iter().collect(),
-            Ground::Directory(dir, _) => {
-                let entries = std::fs::read_dir(dir.path()).expect("the directory of the store is there");
-                entries.map(|entry| entry.expect("is readable").file_name().to_string_lossy().into_owned()).collect()
-            }
-        }
     }
 
     // Time and durability.
@@ -311,6 +303,7 @@ impl<'a> Run<'a> {
             false => None,
         };
         self.kept.clear();
+        self.note_work();
         let store = self.store.take().expect("a run has a store between restarts");
         if by_close {
             must("close", store.close())?;
@@ -344,6 +337,7 @@ impl<'a> Run<'a> {
         storage.power_off();
         self.files = Ground::Simulated(image);
         self.kept.clear();
+        self.note_work();
         drop(self.store.take());
 
         let store = self.open()?;
@@ -386,7 +380,7 @@ impl<'a> Run<'a> {
         self.compare_all()
     }
 
-    fn options(&self) -> Options {
+    pub fn options(&self) -> Options {
         self.setup.sizes.set(options(self.setup.durability, &self.clock))
     }
 
@@ -414,7 +408,7 @@ impl<'a> Run<'a> {
         self.unsynced = Unsynced::Never;
         self.opened_at = version;
         self.store = Some(store);
-        self.turnover.names = self.file_names();
+        self.turnover.begin();
     }
 
     pub fn note_end(&mut self) {

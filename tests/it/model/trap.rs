@@ -332,12 +332,14 @@ pub const TRAPS: &[&str] = &[
     "crash: loses what was seen",
     "crash: second in a row",
     "crash: takes a batch whole",
-    "disk: a journal is gone",
-    "disk: merged messages merged again",
+    "disk: a copy of before is as it was",
+    "disk: let go",
+    "disk: loaded",
     "disk: messages merged",
     "disk: purged",
     "disk: rows merged",
     "disk: sealed",
+    "disk: verified with much in segments",
     "store: more than one journal file",
     "trim: a hide of what is gone",
     "trim: a mark cannot move back",
@@ -391,6 +393,11 @@ impl Traps {
         if is_met {
             *self.0.entry(name).or_default() += 1;
         }
+    }
+
+    pub fn hit_times(&mut self, count: u64, name: &'static str) {
+        self.hit_if(false, name);
+        *self.0.entry(name).or_default() += count;
     }
 
     pub fn add(&mut self, other: &Traps) {

@@ -2,12 +2,12 @@
 //! Owns: how small files and budgets are, where in a run that happens, what is seen of it. May touch: `run`, `op`.
 //! Never: changes anything that a reader could tell.
 
-use std::collections::BTreeSet;
+use std::path::PathBuf;
 
-use restante::Options;
+use restante::{Options, Statistics, Store};
 
 use super::op::{How, Op, Write};
-use super::run::{Checked, Run, must, same};
+use super::run::{Checked, Ground, Run, hold, must, same};
 use super::word::{Ask, At, Post, Text, To, USERS, With, Within};
 use crate::support::Rng;
 
@@ -47,6 +47,7 @@ pub fn sprinkle(seed: u64, ops: Vec<Op>) -> Vec<Op> {
     let mut rng = Rng::new(seed ^ 0x5eed);
     let seal_chance = rng.pick(&[0, 3, 10, 30]);
     let purge_chance = rng.pick(&[0, 1, 5]);
+    let backup_chance = rng.pick(&[0, 0, 2]);
     let crowd_chance = rng.pick(&[0, 3, 3]);
     let mut sprinkled = Vec::with_capacity(2 * ops.len());
     if crowd_chance > 0 {
@@ -64,6 +65,12 @@ pub fn sprinkle(seed: u64, ops: Vec<Op>) -> Vec<Op> {
             let first = rng.below(CROWD - AT_ONCE + 1) as u8;
             sprinkled.push(Op::Crowd { first, looks: rng.percent(30) });
         }
+        if rng.percent(backup_chance) {
+            sprinkled.push(Op::Backup);
+        }
+        if rng.percent(seal_chance) && rng.percent(20) {
+            sprinkled.push(Op::Verify);
+        }
         if rng.percent(1) {
             sprinkled.push(Op::Pause(rng.percent(30)));
         }
@@ -74,10 +81,28 @@ pub fn sprinkle(seed: u64, ops: Vec<Op>) -> Vec<Op> {
     sprinkled
 }
 
-/// The files of a store, as they were last seen.
+/// What a store did in the background of a run, and the newest copy of it.
 #[derive(Debug, Default)]
 pub struct Turnover {
-    pub names: BTreeSet<String>,
+    /// As of the last look; counted since the store was opened.
+    before: Statistics,
+    copies: u64,
+    copy: Option<Copy>,
+}
+
+impl Turnover {
+    /// A store was opened.
+    pub fn begin(&mut self) {
+        self.before = Statistics::default();
+    }
+}
+
+/// A backup, and what it must hold.
+#[derive(Debug)]
+struct Copy {
+    path: PathBuf,
+    version: u64,
+    digest: u64,
 }
 
 impl Run<'_> {
@@ -88,8 +113,8 @@ impl Run<'_> {
         must("seal", self.store().seal())?;
         self.sync()?;
         same("digest after sealing", &must("digest", self.store().state_digest())?, &before)?;
-        self.traps.hit("disk: sealed");
-        self.note_files()
+        self.note_work();
+        Ok(())
     }
 
     /// Takes out what nobody may see, and holds that nobody can tell.
@@ -102,7 +127,8 @@ impl Run<'_> {
         self.traps.hit_if(purged.files > 0, "disk: purged");
         let again = must("purge again", self.store().purge())?;
         same("files that a second purge finds", &again.files, &0)?;
-        self.note_files()
+        self.note_work();
+        Ok(())
     }
 
     pub fn pause(&mut self, pause: bool) -> Checked {
@@ -139,19 +165,75 @@ impl Run<'_> {
         posts.into_iter().try_for_each(|post| self.write(How::Plain, &Write::Append(post)))
     }
 
-    /// What happened to the files since they were last looked at.
-    pub fn note_files(&mut self) -> Checked {
-        let names = self.file_names();
-        let before = std::mem::replace(&mut self.turnover.names, names.clone());
-        let is_gone = |kind: &str| before.iter().any(|name| name.ends_with(kind) && !names.contains(name));
-        let is_new = |kind: &str| names.iter().any(|name| name.ends_with(kind) && !before.contains(name));
-        let met = [
-            (is_gone(".rows"), "disk: rows merged"),
-            (is_new(".messages"), "disk: messages merged"),
-            (is_gone(".messages"), "disk: merged messages merged again"),
-            (is_gone(".journal"), "disk: a journal is gone"),
-        ];
-        met.into_iter().for_each(|(is_met, name)| self.traps.hit_if(is_met, name));
+    /// Every byte is as it should be.
+    pub fn verify(&mut self) -> Checked {
+        let verified = must("verify", self.store().verify())?;
+        let units = self.store().statistics().work.units;
+        self.traps.hit_if(units > 2, "disk: verified with much in segments");
+        hold(verified.is_whole(), || format!("damage where there is none: {verified:?}"))
+    }
+
+    /// Copies the store. The copy before is still what it was, whatever happened to the files that it shared.
+    pub fn back_up(&mut self) -> Checked {
+        self.sync()?;
+        self.check_copy()?;
+        self.turnover.copies += 1;
+        let name = format!("copy-{}", self.turnover.copies);
+        let path = match &self.files {
+            Ground::Simulated(_) => PathBuf::from(name),
+            Ground::Directory(dir, _) => dir.path().with_extension(name),
+        };
+        let made = must("back up", self.store().backup(&path))?;
+        let version = self.world.published();
+        same("version of a copy", &made.version.get(), &version)?;
+        let digest = must("digest", self.store().state_digest())?;
+        self.turnover.copy = Some(Copy { path, version, digest });
+        self.check_copy()
+    }
+
+    /// Opens the newest copy and holds it against what was copied.
+    pub fn check_copy(&mut self) -> Checked {
+        let Some(Copy { path, version, digest }) = &self.turnover.copy else { return Ok(()) };
+        let store = match &self.files {
+            Ground::Simulated(storage) => {
+                let copy = storage.copy_at(path).ok_or_else(|| format!("no copy at {path:?}"))?;
+                // Every other one is looked at as an administrator would, the others are made stores of their own.
+                match self.turnover.copies % 2 {
+                    0 => Store::open_on(copy.read_only(), self.options()),
+                    _ => Store::open_on(copy.deep_clone(), self.options()),
+                }
+            }
+            Ground::Directory(..) => Store::open_read_only(path, self.options()),
+        };
+        let store = must("open a copy", store)?;
+        same("version in a copy", &store.version().get(), version)?;
+        same("digest of a copy", &must("digest of a copy", store.state_digest())?, digest)?;
+        let verified = must("verify a copy", store.verify())?;
+        hold(verified.is_whole(), || format!("damage in a copy: {verified:?}"))?;
+        self.traps.hit_if(self.world.published() > *version, "disk: a copy of before is as it was");
         Ok(())
+    }
+
+    /// The end of the run: no copy stays in the directory of the machine.
+    pub fn drop_copies(&mut self) -> Checked {
+        self.check_copy()?;
+        if let Ground::Directory(dir, _) = &self.files {
+            for number in 1..=self.turnover.copies {
+                let removed = std::fs::remove_dir_all(dir.path().with_extension(format!("copy-{number}")));
+                removed.map_err(|error| format!("remove a copy: {error}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what the store did since this was last asked.
+    pub fn note_work(&mut self) {
+        let now = self.store().statistics();
+        let before = std::mem::replace(&mut self.turnover.before, now.clone());
+        self.traps.hit_times(now.work.seals - before.work.seals, "disk: sealed");
+        self.traps.hit_times(now.work.row_merges - before.work.row_merges, "disk: rows merged");
+        self.traps.hit_times(now.work.unit_merges - before.work.unit_merges, "disk: messages merged");
+        self.traps.hit_times(now.cache.loads - before.cache.loads, "disk: loaded");
+        self.traps.hit_if(now.memory.resident_bytes < before.memory.resident_bytes, "disk: let go");
     }
 }
