@@ -15,8 +15,8 @@ use std::time::{Duration, SystemTime};
 const USER: UserId = UserId(1);
 const FRIENDS: u64 = 5;
 /// Bytes damaged of a file other than the seal, and lengths that each file is cut to.
-const BYTES: usize = 24;
-const CUTS: usize = 8;
+const BYTES: usize = 80;
+const CUTS: usize = 16;
 
 fn open(store: &Path) -> Store {
     let options = Options::default().threads(Threads::Inline).durability(Durability::Buffered);
