@@ -67,7 +67,7 @@ pub use storage::{
 pub use store::{
     Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, Backup, CatchUpQuery, Cursor, Draft,
     Durability, Edge, Entry, FlagChange, GroupInfo, Groups, HistoryQuery, List, ListQuery, Member, Members, Mentions,
-    Message, Options, Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, SessionState, Store,
+    Message, Options, Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, Repair, SessionState, Store,
     StoreTime, Threads, Ticket, Totals, Verification,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};

@@ -74,6 +74,8 @@ mod digest;
 
 mod verify;
 
+mod repair;
+
 pub use amend::Amendments;
 pub use append::Draft;
 pub use backup::Backup;
@@ -90,6 +92,7 @@ pub use people::RemovedUser;
 pub use read::{Amended, Message};
 pub use ticket::Ticket;
 pub use unread::{Alert, Mentions};
+pub use repair::Repair;
 pub use verify::Verification;
 pub use visible::{Amendment, AmendmentKind};
 
