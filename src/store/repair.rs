@@ -522,7 +522,10 @@ impl<'a> Work<'a> {
                 }
                 let end = messages.range(seq..).next().map_or(last, |(next, _)| (next - 1).min(last));
                 let before = if seq > 1 { self.facts(timeline, seq - 1)? } else { None };
-                let after = self.facts(timeline, end + 1)?;
+                let after = match messages.get(&(end + 1)) {
+                    Some(found) => Some((end + 1, found.facts)),
+                    None => self.next_facts(index, timeline, end + 1)?,
+                };
                 let run = self.lost_run(tips.get(&timeline), (seq, end), before, after);
                 for seq in seq..=end {
                     let (append, commit) = stand_in(timeline, seq, &run, before, after);
@@ -585,22 +588,41 @@ impl<'a> Work<'a> {
         Ok(())
     }
 
+    /// The first message from `seq` on that is left behind a stretch, and its seq.
+    fn next_facts(&self, index: usize, timeline: Timeline, seq: u64) -> Result<Option<(u64, Facts)>> {
+        for stretch in &self.stretches[index + 1..] {
+            let next = match &stretch.unit {
+                Some(unit) => extent(&unit.index, timeline)?.map(|(first, ..)| first),
+                None => stretch.left.messages.get(&timeline).and_then(|messages| messages.keys().next().copied()),
+            };
+            if let Some(next) = next.filter(|next| *next >= seq)
+                && let Some(facts) = self.facts(timeline, next)?
+            {
+                return Ok(Some((next, facts)));
+            }
+        }
+        Ok(self.unsealed.get(&timeline).copied().filter(|(first, _)| *first >= seq))
+    }
+
+    /// What is known of the messages `first..=last`, which are lost. Others that follow them may be, too.
     fn lost_run(
         &self,
         tip: Option<&Tip>,
         (first, last): (u64, u64),
         before: Option<Facts>,
-        after: Option<Facts>,
+        after: Option<(u64, Facts)>,
     ) -> LostRun {
-        let known_end = || tip.filter(|tip| tip.last == last).map(|tip| tip.ordinal);
-        let known_start = || tip.filter(|tip| tip.trim + 1 == first).map(|tip| tip.trim_ordinal);
-        let ordinal_after = after.map(|facts| facts.ordinal_before).or_else(known_end);
-        let ordinal_before = before.map(|facts| facts.ordinal).or_else(known_start);
-        let ordinal_before = ordinal_before.unwrap_or_else(|| {
-            ordinal_after.map_or(0, |after| after.saturating_sub(last - first + 1))
-        });
-        let ordinal_after = ordinal_after.unwrap_or(ordinal_before).max(ordinal_before);
-        LostRun { first, last, ordinal_before, ordinal_after: ordinal_after.min(ordinal_before + last - first + 1) }
+        let start = || tip.filter(|tip| tip.trim + 1 == first).map(|tip| tip.trim_ordinal);
+        let (next, ordinal_next) = match (&after, tip) {
+            (Some((next, facts)), _) => (*next, Some(facts.ordinal_before)),
+            (None, Some(tip)) => (tip.last + 1, Some(tip.ordinal)),
+            (None, None) => (last + 1, None),
+        };
+        let ordinal_before = before.map(|facts| facts.ordinal).or_else(start);
+        let ordinal_before =
+            ordinal_before.unwrap_or_else(|| ordinal_next.map_or(0, |ordinal| ordinal.saturating_sub(next - first)));
+        let ordinal_next = ordinal_next.unwrap_or(ordinal_before).max(ordinal_before);
+        LostRun { first, last, ordinal_before, ordinal_after: ordinal_next.min(ordinal_before + last - first + 1) }
     }
 
     /// Writes down which messages are lost, begins a new journal file, sets aside what is damaged.
@@ -657,7 +679,15 @@ impl<'a> Work<'a> {
         }
         let synced = self.storage.sync_directory();
         synced.map_err(|error| Error::io("sync", &self.storage.path(""), error))?;
-        self.repair.messages_lost.sort_unstable();
+        let lost = &mut self.repair.messages_lost;
+        lost.sort_unstable();
+        lost.dedup_by(|next, run| {
+            let is_one = next.0 == run.0 && next.1.0 <= run.2.0 + 1;
+            if is_one {
+                run.2 = run.2.max(next.2);
+            }
+            is_one
+        });
         Ok(self.repair)
     }
 
@@ -791,17 +821,22 @@ fn stand_in(
     seq: u64,
     run: &LostRun,
     before: Option<Facts>,
-    after: Option<Facts>,
+    after: Option<(u64, Facts)>,
 ) -> (Append, Commit) {
-    let (from_start, from_end) = (seq - run.first + 1, run.last - seq + 1);
+    let from_start = seq - run.first + 1;
     // Timestamps and versions rise by at least one with each message, so there is room.
     let between = |value: fn(&Facts) -> u64| match (&before, &after) {
         (Some(before), _) => value(before) + from_start,
-        (None, Some(after)) => value(after).saturating_sub(from_end).max(from_start),
+        (None, Some((next, after))) => value(after).saturating_sub(next - seq).max(from_start),
         (None, None) => from_start,
     };
     let ordinal = (run.ordinal_before + from_start).min(run.ordinal_after);
-    let sender = timeline.ends().filter(|_| matches!(timeline, Timeline::Direct(_))).map_or(UserId::NONE, |ends| ends.low());
+    // A record names a sender where users send; whose it was nobody knows, and nobody is told.
+    let sender = match timeline {
+        Timeline::Direct(pair) => pair.low(),
+        Timeline::Group(_) => UserId(u64::MAX),
+        Timeline::Inbox(..) | Timeline::Broadcast(_) => UserId::NONE,
+    };
     let append = Append {
         timeline,
         sender,
@@ -818,7 +853,7 @@ fn stand_in(
         alerts: 0,
         mention_bytes: 0,
     };
-    let time = before.or(after).map_or(0, |facts| facts.time);
+    let time = before.or(after.map(|(_, facts)| facts)).map_or(0, |facts| facts.time);
     (append, Commit { version: between(|facts| facts.version), time })
 }
 

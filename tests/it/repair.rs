@@ -97,7 +97,7 @@ fn unread(store: &Store, user: UserId, peer: Peer) -> (u64, Option<Seq>) {
 fn repaired(image: &Arc<SimStorage>, before: &Said, what: &str) -> Repair {
     let repair = Store::repair_on(image.clone(), options()).unwrap_or_else(|error| panic!("{what}: {error:?}"));
     let found = Store::verify_on(image.clone()).unwrap();
-    assert!(found.is_whole(), "{what}: {found:?}");
+    assert!(found.is_whole(), "{what}: {found:?} {repair:?} {:?}", image.names());
     let store = open(image);
     let (after, mut lost) = read(&store);
     // Runs that pages cut at their ends are one.
@@ -217,7 +217,8 @@ fn one_damaged_frame_costs_what_was_in_it() {
                 continue;
             }
             let repair = repaired(&image, &before, &format!("{name} damaged at {at}"));
-            assert!(repair.messages_lost.iter().map(|run| run.2.0 - run.1.0 + 1).sum::<u64>() < before.len() as u64 / 2);
+            // The first page says what the list of files also says.
+            assert!(at > 4096 || repair.messages_lost.is_empty(), "{name} at {at}: {repair:?}");
             let evidence = image.names().into_iter().any(|other| other == format!("{name}.evidence"));
             assert!(evidence, "{name} at {at}: {:?}", image.names());
         }
