@@ -46,7 +46,11 @@ mod unit;
 mod state;
 
 // What is good to know of the files and costs nothing to forget.
-#[allow(dead_code, unused_imports, reason = "positions and scrubs are for the feed and for verifying in the background")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "positions and scrubs are for the feed and for verifying in the background"
+)]
 mod catalog;
 
 // The handle whose methods call all these.
@@ -71,8 +75,8 @@ pub use store::{
     Alert, Amended, Amendment, AmendmentCursor, AmendmentKind, Amendments, Backup, CacheStatistics, CatchUpQuery,
     Cursor, Draft, Durability, Edge, Entry, FileKindStatistics, FileStatistics, FlagChange, GroupInfo, Groups,
     HistoryQuery, List, ListQuery, LookUpStatistics, Member, Members, MemoryStatistics, Mentions, Message, Options,
-    Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, SessionState, Statistics, Store, StoreTime,
-    SyncStatistics, Threads, Ticket, Totals, Verification, WorkStatistics, WrittenStatistics,
+    Page, Purged, Receipt, Receipts, Recent, RecentCursor, RemovedUser, Repair, SessionState, Statistics, Store,
+    StoreTime, SyncStatistics, Threads, Ticket, Totals, Verification, WorkStatistics, WrittenStatistics,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 

@@ -33,6 +33,8 @@ mod recover;
 
 mod verify;
 
+mod salvage;
+
 #[cfg(test)]
 mod scene;
 
@@ -53,6 +55,7 @@ pub(crate) use records::{
 };
 pub use recover::Recovery;
 pub(crate) use recover::{Found, RecoverOptions, ReplayTarget, ends_since, recover};
+pub(crate) use salvage::{evidence_name, journal_seed, records_bytes_max, salvage, write_records};
 pub(crate) use scan::{Replayed, Unreplayable};
 pub(crate) use verify::{Examined, JournalSubject, examine, sort_out};
 pub(crate) use write::{BATCH_BYTES_MAX, SyncPoint, Writer, change_bytes_max};

@@ -368,7 +368,7 @@ fn copy_on(
     })
 }
 
-fn make_file(
+pub(super) fn make_file(
     storage: &Arc<dyn Storage>,
     next: &NextFile,
     journal_bytes: u64,
@@ -440,13 +440,13 @@ impl Replay<'_> {
     }
 }
 
-fn draw_epoch(storage: &dyn Storage) -> Result<Epoch> {
+pub(super) fn draw_epoch(storage: &dyn Storage) -> Result<Epoch> {
     let mut bytes = [0; 8];
     storage.fill_random(&mut bytes).map_err(|error| Error::io("draw random bytes for", &storage.path(""), error))?;
     Ok(Epoch(u64::from_le_bytes(bytes).max(1)))
 }
 
-fn name_successor(file: &JournalFile, successor: u64) -> Result<()> {
+pub(super) fn name_successor(file: &JournalFile, successor: u64) -> Result<()> {
     let context = |error| Error::io("name the successor of", &file.path, error);
     let page = read_page(&*file.handle).map_err(context)?;
     if page.is_some_and(|page| FileHeader::decode(&page).is_ok_and(|page| page.successor == Some(successor))) {

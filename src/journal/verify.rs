@@ -256,9 +256,9 @@ struct Walked {
 
 /// A journal as it lies in a directory, read without changing anything.
 pub(crate) struct Examined {
-    newest: Loaded,
-    scan: Scan,
-    previous: Option<Previous>,
+    pub(super) newest: Loaded,
+    pub(super) scan: Scan,
+    pub(super) previous: Option<Previous>,
     /// The live files before the newest journal.
     pub manifest: Manifest,
     pub uuids: Vec<[u8; 16]>,

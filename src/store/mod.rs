@@ -78,6 +78,8 @@ mod digest;
 
 mod verify;
 
+mod repair;
+
 pub use amend::Amendments;
 pub use append::Draft;
 pub use backup::Backup;
@@ -92,6 +94,7 @@ pub use merge::Purged;
 pub use options::{Durability, Options, Threads};
 pub use people::RemovedUser;
 pub use read::{Amended, Message};
+pub use repair::Repair;
 pub use report::{
     CacheStatistics, FileKindStatistics, FileStatistics, LookUpStatistics, MemoryStatistics, Statistics,
     SyncStatistics, WorkStatistics, WrittenStatistics,

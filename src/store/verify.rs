@@ -20,7 +20,7 @@ use crate::segment::{SegmentInfo, SegmentKind, Table, read_uuid, segment_id, seg
 use crate::state::stored::{self, Globals, HeadRows};
 use crate::state::{CommitTimes, Head};
 use crate::storage::{ReadMode, RealStorage, Storage};
-use crate::unit::{Segments, messages_info, open_messages, verify_messages, verify_unit};
+use crate::unit::{Segments, Unit, messages_info, open_messages, verify_messages, verify_unit};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -278,6 +278,27 @@ fn verify_segment(
         }
     });
     verified.or_else(|error| sort_out(error, &mut |error| findings.note(error)))
+}
+
+/// Whether a journal is there and nothing in it is damaged.
+pub(super) fn is_whole_journal(storage: &dyn Storage, listed: &LiveFile, uuids: &[[u8; 16]]) -> Result<bool> {
+    let mut findings = Findings::default();
+    verify_journal(storage, listed.file_id, Some(listed), uuids, &mut findings)?;
+    Ok(findings.verification.files == 1 && findings.verification.damage.is_empty())
+}
+
+/// Whether a file of messages is there and nothing in it is damaged.
+pub(super) fn is_whole_messages(storage: &dyn Storage, info: &SegmentInfo, uuids: &[[u8; 16]]) -> Result<bool> {
+    let mut findings = Findings::default();
+    verify_segment(storage, info, uuids, &mut findings)?;
+    Ok(findings.verification.damage.is_empty())
+}
+
+/// Whether index and records of a unit tell the same.
+pub(super) fn is_whole_unit(unit: &Arc<Unit>) -> Result<bool> {
+    let mut is_whole = true;
+    verify_unit(unit, &mut |_| is_whole = false)?;
+    Ok(is_whole)
 }
 
 /// Holds files that are whole against one another.

@@ -20,9 +20,13 @@ mod unite;
 // An index against its records.
 mod verify;
 
+// A unit made of what is left of a damaged one.
+mod rebuild;
+
 pub(crate) use chunk::IndexKey;
 pub(crate) use index::JournalIndex;
 pub(crate) use messages::{messages_info, open_messages, verify_messages};
+pub(crate) use rebuild::{extent, extents, rebuild_unit};
 pub(crate) use unite::{Fate, Judge, MergePlan, merge_units};
 pub(crate) use units::{Unit, Units};
 pub(crate) use verify::verify_unit;

@@ -18,6 +18,8 @@ mod recovery;
 
 mod verify;
 
+mod repair;
+
 mod tickets;
 
 mod ends;

@@ -97,6 +97,58 @@ impl Table {
         Ok(())
     }
 
+    /// Gives `each` all entries of good blocks, ascending, and `lost` the ends of each stretch of keys of which a block
+    /// is damaged: those above the first and up to the second; none where the table begins.
+    pub fn salvage(
+        &self,
+        each: &mut dyn FnMut(&[u8], usize, Option<&[u8]>) -> Result<()>,
+        lost: &mut dyn FnMut(Option<&[u8]>, &[u8]),
+    ) -> Result<()> {
+        let is_damage = |error: &Error| error.kind() == ErrorKind::Corruption;
+        let mut before: Option<Vec<u8>> = None;
+        for index in 0..self.top.places.len() {
+            let place = self.top.places[index];
+            let mut data_blocks: Vec<(Vec<u8>, BlockPlace)> = Vec::new();
+            let read = self.block(place, &mut Vec::new()).and_then(|block| {
+                let checked = block.check(|key, _, value| {
+                    let Ok(data_place) = self.place(value, Region::Data, place) else { return false };
+                    data_blocks.push((key.to_vec(), data_place));
+                    true
+                });
+                checked.map_err(|_| self.malformed(place))
+            });
+            match read {
+                Err(error) if is_damage(&error) => {
+                    lost(before.as_deref(), self.top.key(index + 1));
+                    before = Some(self.top.key(index + 1).to_vec());
+                    continue;
+                }
+                read => read?,
+            }
+            for (last_key, data_place) in data_blocks {
+                let mut entries = Vec::new();
+                let read = self.block(data_place, &mut Vec::new()).and_then(|block| {
+                    let checked = block.check(|key, filter_prefix, value| {
+                        entries.push((key.to_vec(), filter_prefix, value.map(<[u8]>::to_vec)));
+                        true
+                    });
+                    checked.map_err(|_| self.malformed(data_place))
+                });
+                match read {
+                    Err(error) if is_damage(&error) => lost(before.as_deref(), &last_key),
+                    read => {
+                        read?;
+                        for (key, filter_prefix, value) in &entries {
+                            each(key, *filter_prefix, value.as_deref())?;
+                        }
+                    }
+                }
+                before = Some(last_key);
+            }
+        }
+        Ok(())
+    }
+
     fn verify_padding(&self) -> Result<()> {
         let (start, end) = (self.footer.data_end, self.footer.filter_offset());
         let mut bytes = [0; LINE_BYTES];

@@ -53,6 +53,10 @@ impl Sequencer {
         if state.head_of(timeline).is_none_or(|head| head.tip.last < seq) {
             return Err(Stale::Pending(tip.version));
         }
+        if state.head_of(timeline).is_some_and(|head| head.is_lost(seq)) {
+            let message = format!("the message is lost: {timeline} seq={seq}");
+            return Ok(Decided::refused(Error::new(ErrorKind::NotFound, message), 0));
+        }
         self.wait_for(&Busy::Message(timeline, seq))?;
         let head = state.head_of(timeline);
         let before = head.and_then(|head| head.amended.as_ref()?.get(seq));
