@@ -42,6 +42,7 @@ impl JournalFile {
     }
 
     /// What it holds, for readers.
+    #[cfg(test)]
     pub fn records(&self) -> &Arc<Records> {
         &self.records
     }

@@ -44,6 +44,7 @@ pub(crate) struct Recovered {
     /// The journals whose changes were replayed, oldest first; the last is the newest.
     pub files: Vec<Arc<JournalFile>>,
     /// The live journals that are in segments, oldest first.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests look at what was not replayed"))]
     pub sealed: Vec<SealedJournal>,
     pub report: Recovery,
 }

@@ -135,16 +135,6 @@ pub(crate) fn records_bytes_max(count: u64, bytes: u64) -> u64 {
 }
 
 impl Examined {
-    /// The newest version there is.
-    pub fn last_version(&self) -> u64 {
-        self.scan.last_version
-    }
-
-    /// The path of the newest file.
-    pub fn newest_path(&self) -> &Path {
-        &self.newest.path
-    }
-
     /// Goes through the changes of the journals that are not sealed.
     pub fn unsealed(&self, storage: &dyn Storage, each: &mut dyn FnMut(super::scan::Replayed<'_>)) -> Result<()> {
         let mut replay = |replayed: super::scan::Replayed<'_>| {

@@ -184,6 +184,7 @@ impl Writer {
     }
 
     /// Whether [`Writer::install`] would find room for this in the current file.
+    #[cfg(test)]
     pub fn can_install(&self, installed: &Installed) -> bool {
         install_bytes(installed) <= self.install_room
     }

@@ -3,8 +3,6 @@
 //! `error`, `id`.
 //! Never: knows what a row means, decides which files are live, or changes a file that has its name.
 
-#![allow(dead_code, unused_imports, reason = "sealing and merging, which call it, come with the store's use of it")]
-
 // The first page, names, what the journal says of a file.
 mod header;
 
@@ -24,11 +22,13 @@ mod runs;
 mod merge;
 
 pub(crate) use header::{
-    SEGMENT_ID_MAX, SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, read_uuid, segment_id, segment_name,
+    SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, read_uuid, segment_id, segment_name,
 };
 pub(crate) use merge::merge_runs;
-pub(crate) use runs::{Each, RUNS_MAX, Runs};
-pub(crate) use table::{Found, KEY_BYTES_MAX, PART_BYTES, RunPlan, RunWriter, Table, TableCursor, VALUE_BYTES_MAX};
+#[cfg(test)]
+pub(crate) use runs::RUNS_MAX;
+pub(crate) use runs::Runs;
+pub(crate) use table::{PART_BYTES, RunPlan, RunWriter, Table, TableCursor};
 
 #[cfg(test)]
 mod tests;

@@ -89,13 +89,9 @@ impl Runs {
     }
 
     /// The numbers of all runs, newest first.
+    #[cfg(test)]
     pub fn numbers(&self) -> impl Iterator<Item = u64> {
         self.runs.iter().map(|run| run.number)
-    }
-
-    /// The length of all files.
-    pub fn bytes(&self) -> u64 {
-        self.runs.iter().map(|run| run.bytes).sum()
     }
 
     pub(super) fn runs(&self) -> &[Run] {

@@ -33,7 +33,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-pub(crate) use write::{KEY_BYTES_MAX, PART_BYTES, RunPlan, RunWriter, VALUE_BYTES_MAX};
+pub(crate) use write::{PART_BYTES, RunPlan, RunWriter};
 
 /// What is known of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -173,10 +173,12 @@ impl Table {
     }
 
     /// How many entries it has, tombstones with them.
+    #[cfg(test)]
     pub fn entry_count(&self) -> u64 {
         self.footer.entry_count
     }
 
+    #[cfg(test)]
     pub fn tombstone_count(&self) -> u64 {
         self.footer.tombstone_count
     }
@@ -218,6 +220,7 @@ impl Table {
     }
 
     /// What it knows of `key`.
+    #[cfg(test)]
     pub fn get(&self, key: &[u8]) -> Result<Option<Found>> {
         self.get_with(key, &mut Vec::new(), Found::of)
     }
@@ -287,6 +290,7 @@ impl Table {
     }
 
     /// The entry with the least key that is not below `key`.
+    #[cfg(test)]
     pub fn ceiling(&self, key: &[u8]) -> Result<Option<(Vec<u8>, Found)>> {
         let cursor = self.cursor(key)?;
         Ok(cursor.entry().map(|(key, value)| (key.to_vec(), Found::of(value))))

@@ -98,11 +98,6 @@ impl Entries {
     pub fn len(&self) -> usize {
         self.list.len()
     }
-
-    /// How many bytes they take in memory.
-    pub fn bytes(&self) -> usize {
-        self.bytes.capacity() + self.list.capacity() * size_of::<Span>()
-    }
 }
 
 /// The beginning of all keys of a timeline.

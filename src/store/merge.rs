@@ -194,7 +194,9 @@ impl Pipeline {
             let mut state = self.state_mut();
             let now = state.segments.clone();
             let mut files = (*state.files).clone();
-            units.iter().for_each(|unit| drop(files.remove(unit.records.id())));
+            for unit in units {
+                files.remove(unit.records.id());
+            }
             files.insert(made.records.clone());
             let units = now.units.with_merged(Arc::new(made)).expect("only merges take units away, one at a time");
             state.files = Arc::new(files);

@@ -24,6 +24,8 @@ mod open;
 
 mod pipeline;
 
+mod note;
+
 mod load;
 
 mod seal;

@@ -1,13 +1,11 @@
 //! What the catalogue is told of the store's files, and when it is saved.
-//! Owns: where the catalogue is, when it is opened and let go. May touch: `pipeline`, `catalog`, `journal`, `segment`.
+//! Owns: where the catalogue is, when it is opened and let go. May touch: `catalog`, `journal`, `segment`.
 //! Never: asks the catalogue for what an answer rests on, or lets a call wait for it, but that which closes the
 //! store.
 
-use super::pipeline::Pipeline;
-use crate::catalog::{Catalog, FileRow, Verified};
+use crate::catalog::{Catalog, FileRow};
 use crate::journal::{Manifest, journal_name};
 use crate::segment::segment_name;
-use crate::time::Timestamp;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,7 +14,7 @@ use std::time::{Duration, Instant};
 /// A journal, as the manifest numbers kinds.
 const KIND_JOURNAL: u8 = 1;
 /// It is saved this often at most, and when the store is closed.
-const SAVE_EVERY: Duration = Duration::from_secs(60);
+pub(super) const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// The catalogue of a store, if it has a directory for one.
 #[derive(Debug, Default)]
@@ -53,7 +51,7 @@ impl Notes {
     }
 
     /// Does something with the catalogue, opened if it was not yet; nothing without a directory.
-    fn with(&self, act: impl FnOnce(&Catalog, &mut Option<Instant>)) {
+    pub(super) fn with(&self, act: impl FnOnce(&Catalog, &mut Option<Instant>)) {
         let mut noted = self.noted();
         let Noted { directory: Some(directory), catalog, saved_at } = &mut *noted else { return };
         let catalog = catalog.get_or_insert_with(|| Catalog::open(directory));
@@ -67,6 +65,12 @@ impl Notes {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
     }
 
+    /// Lets it go for good.
+    pub(super) fn close(&self) {
+        let mut noted = self.noted();
+        (noted.directory, noted.catalog) = (None, None);
+    }
+
     /// Opens it, which takes some time.
     pub fn open(&self) {
         self.with(|_, _| ());
@@ -78,45 +82,8 @@ impl Notes {
     }
 }
 
-impl Pipeline {
-    /// Tells the catalogue which files there are, and has it saved now and then.
-    pub(super) fn note_files(&self) {
-        let manifest = self.manifest(Manifest::clone);
-        self.notes.with(|catalog, saved_at| {
-            tell(catalog, &manifest);
-            if saved_at.is_none_or(|at| at.elapsed() >= SAVE_EVERY) {
-                catalog.flush();
-                *saved_at = Some(Instant::now());
-            }
-        });
-    }
-
-    /// Tells the catalogue that every byte of the files in `manifest` was read, and which are damaged.
-    pub(super) fn note_verified(&self, manifest: &Manifest, damaged: &BTreeSet<PathBuf>) {
-        let at = Timestamp(self.now());
-        self.notes.with(|catalog, _| {
-            tell(catalog, manifest);
-            for (name, row) in rows_of(manifest) {
-                let is_sound = !damaged.contains(&self.storage.path(&name));
-                catalog.put_file(&name, &FileRow { verified: Some(Verified { at, is_sound }), ..row });
-            }
-        });
-    }
-
-    /// Saves the catalogue and lets it go, while the directory still is this store's.
-    pub(super) fn close_notes(&self) {
-        let manifest = self.manifest(Manifest::clone);
-        self.notes.with(|catalog, _| {
-            tell(catalog, &manifest);
-            catalog.flush();
-        });
-        let mut noted = self.notes.noted();
-        (noted.directory, noted.catalog) = (None, None);
-    }
-}
-
 /// What the manifest says of each file.
-fn rows_of(manifest: &Manifest) -> impl Iterator<Item = (String, FileRow)> {
+pub(super) fn rows_of(manifest: &Manifest) -> impl Iterator<Item = (String, FileRow)> {
     let journals = manifest.journals.iter().map(|file| {
         let row = FileRow { kind: KIND_JOURNAL, bytes: file.end, digest: file.digest, verified: None };
         (journal_name(file.file_id), row)
@@ -129,7 +96,7 @@ fn rows_of(manifest: &Manifest) -> impl Iterator<Item = (String, FileRow)> {
 }
 
 /// Makes the catalogue have the files of the manifest and no others.
-fn tell(catalog: &Catalog, manifest: &Manifest) {
+pub(super) fn tell(catalog: &Catalog, manifest: &Manifest) {
     let mut live = BTreeSet::new();
     for (name, row) in rows_of(manifest) {
         // What was verified stays so only for the very same file.

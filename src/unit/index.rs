@@ -77,11 +77,6 @@ impl JournalIndex {
         Ok(index)
     }
 
-    /// How many messages it has.
-    pub fn message_count(&self) -> usize {
-        self.messages.len()
-    }
-
     fn add(&mut self, decoded: &Decoded<'_>, place: Place) -> std::result::Result<(), &'static str> {
         let version = decoded.commit.version;
         if self.first_version == 0 {

@@ -234,6 +234,7 @@ impl Units {
 
     /// How many bytes the bodies of the messages `first..=last` have, of those that are there: by whole chunks, and by
     /// records at the edges.
+    #[cfg(test)]
     pub fn body_bytes(&self, newest: u64, timeline: Timeline, first: u64, last: u64) -> Result<u64> {
         let mut bytes = 0u64;
         self.back_from(newest, timeline, first, last, &mut |unit, chunk, range| {
@@ -252,6 +253,7 @@ impl Units {
     }
 
     /// The lowest seq of the timeline that is there.
+    #[cfg(test)]
     pub fn oldest_seq(&self, newest: u64, timeline: Timeline) -> Result<Option<u64>> {
         self.counted(|touched| {
             let (mut journal, mut oldest) = (newest, None);

@@ -3,6 +3,7 @@
 //! Never: is part of the crate.
 
 use super::super::header::SegmentKind;
+use super::write::{KEY_BYTES_MAX, VALUE_BYTES_MAX};
 use super::*;
 use crate::error::ErrorKind;
 use crate::storage::{CrashPlan, FailEffect, Loss, ReadMode, RealStorage, SimStorage};

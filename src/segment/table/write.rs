@@ -97,6 +97,7 @@ impl<'a> RunWriter<'a> {
     }
 
     /// How many entries were added.
+    #[cfg(test)]
     pub fn entry_count(&self) -> u64 {
         self.entry_count
     }
