@@ -146,11 +146,7 @@ impl Examined {
     }
 
     /// Goes through the changes of the journals that are not sealed.
-    pub fn unsealed(
-        &self,
-        storage: &dyn Storage,
-        each: &mut dyn FnMut(super::scan::Replayed<'_>),
-    ) -> Result<()> {
+    pub fn unsealed(&self, storage: &dyn Storage, each: &mut dyn FnMut(super::scan::Replayed<'_>)) -> Result<()> {
         let mut replay = |replayed: super::scan::Replayed<'_>| {
             each(replayed);
             Ok(())

@@ -66,9 +66,8 @@ impl LostRuns {
     pub fn counting(&self, (mark, mark_ordinal): (u64, u64), (end, end_ordinal): (u64, u64)) -> u64 {
         let start = self.0.partition_point(|run| run.last <= mark);
         let inside = self.0[start..].iter().take_while(|run| run.first <= end);
-        let count = |run: &LostRun| {
-            run.ordinal_after.min(end_ordinal).saturating_sub(run.ordinal_before.max(mark_ordinal))
-        };
+        let count =
+            |run: &LostRun| run.ordinal_after.min(end_ordinal).saturating_sub(run.ordinal_before.max(mark_ordinal));
         inside.map(count).sum()
     }
 

@@ -20,8 +20,8 @@
 //! | `G` | what there is one of: horizon, time, settings, newest names |
 
 use super::amended::{AmendedMessages, Amendment, Step};
-use super::member::{Hide, Notes, Presence, Row};
 use super::lost::{LostRun, LostRuns};
+use super::member::{Hide, Notes, Presence, Row};
 use super::names::Names;
 use super::roster::{Roster, Seat};
 use super::timeline::{Head, PART_SEQS, Part, Side, Tip};

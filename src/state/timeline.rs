@@ -204,7 +204,8 @@ impl Head {
         }
         if let Some(alerts) = &mut self.alerts {
             for (kind, seqs) in Arc::make_mut(alerts).0.iter_mut().enumerate() {
-                let gone = seqs.iter().filter(|seq| lost.has(**seq)).map(|seq| Part::Alerts(kind as u8, seq / PART_SEQS));
+                let gone =
+                    seqs.iter().filter(|seq| lost.has(**seq)).map(|seq| Part::Alerts(kind as u8, seq / PART_SEQS));
                 self.parts.extend(gone);
                 seqs.retain(|seq| !lost.has(*seq));
             }

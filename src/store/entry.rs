@@ -84,7 +84,8 @@ impl Snapshot {
         let hidden = hidden(state, user, row);
         snapshot.latest = match hidden {
             _ if head.lost.is_some() => {
-                let is_shown = |seq: &u64| !head.is_lost(*seq) && !hidden.is_some_and(|hidden| hidden.contains_key(seq));
+                let is_shown =
+                    |seq: &u64| !head.is_lost(*seq) && !hidden.is_some_and(|hidden| hidden.contains_key(seq));
                 let shown = (floor + 1..=end).rev().filter(is_shown);
                 Latest::Many(shown.take(latest).map(|seq| Spot::of(head, seq)).collect())
             }

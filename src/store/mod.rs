@@ -90,9 +90,9 @@ pub use merge::Purged;
 pub use options::{Durability, Options, Threads};
 pub use people::RemovedUser;
 pub use read::{Amended, Message};
+pub use repair::Repair;
 pub use ticket::Ticket;
 pub use unread::{Alert, Mentions};
-pub use repair::Repair;
 pub use verify::Verification;
 pub use visible::{Amendment, AmendmentKind};
 

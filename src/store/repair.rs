@@ -7,6 +7,7 @@
 //! head of the timeline lists them, so that nobody is shown one.
 
 use super::Store;
+use super::open::Opening;
 use super::options::Options;
 use super::rows::load_head;
 use super::verify::{is_whole_journal, is_whole_messages, is_whole_unit, lock};
@@ -14,14 +15,15 @@ use crate::change::{self, Append, Change, Commit, Opens};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ClientId, Seq, Timeline, UserId};
 use crate::journal::{
-    Examined, LiveFile, RecoverOptions, Records, SealedJournal, Sealed, evidence_name, examine, journal_name,
-    journal_seed, open_sealed_journal, records_bytes_max, salvage, write_records,
+    Examined, Found as JournalsFound, LiveFile, Manifest, Records, RecoverOptions, ReplayTarget, Sealed, SealedJournal,
+    Unreplayable, evidence_name, examine, journal_name, journal_seed, open_sealed_journal, records_bytes_max, salvage,
+    write_records,
 };
 use crate::segment::{
     PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentKind, Table, read_header, segment_id, segment_name,
 };
-use crate::state::stored::{self, Entries};
-use crate::state::{LostRun, Part as HeadPart};
+use crate::state::stored::{self, Entries, Globals};
+use crate::state::{Head, LostRun, PART_SEQS, Part as HeadPart, Tip as HeadTip};
 use crate::storage::{RealStorage, Storage, StorageFile};
 use crate::unit::{Segments, Unit, Units, extent, extents, open_messages, rebuild_unit};
 use std::collections::BTreeMap;
@@ -72,7 +74,9 @@ impl Store {
         })?;
         let Some(examined) = examined else {
             let path = storage.path("");
-            return Err(first.unwrap_or_else(|| Error::corruption_at(&path, 0, "a journal that can be read", "another")));
+            return Err(
+                first.unwrap_or_else(|| Error::corruption_at(&path, 0, "a journal that can be read", "another"))
+            );
         };
         for file in examined.manifest.unsealed() {
             if !is_whole_journal(&*storage, file, &examined.uuids)? {
@@ -162,6 +166,8 @@ struct Work<'a> {
     stretches: Vec<Stretch>,
     /// Of each timeline the first message that is in no index.
     unsealed: BTreeMap<Timeline, (u64, Facts)>,
+    /// Of each timeline the newest of those that the rows know.
+    unsealed_known: BTreeMap<Timeline, (u64, Facts)>,
     lost: BTreeMap<Timeline, Vec<LostRun>>,
     /// Names of files that are damaged and there.
     damaged: Vec<String>,
@@ -179,6 +185,7 @@ impl<'a> Work<'a> {
             rows: Runs::default(),
             stretches: Vec::new(),
             unsealed: BTreeMap::new(),
+            unsealed_known: BTreeMap::new(),
             lost: BTreeMap::new(),
             damaged: Vec::new(),
             repair: Repair::default(),
@@ -188,6 +195,11 @@ impl<'a> Work<'a> {
     fn of_kind(&self, kind: SegmentKind) -> impl Iterator<Item = SegmentInfo> + use<> {
         let segments: Vec<SegmentInfo> = self.examined.manifest.segments.clone();
         segments.into_iter().filter(move |segment| segment.kind == kind)
+    }
+
+    /// What the rows say is as of this version.
+    fn rows_version(&self) -> u64 {
+        self.of_kind(SegmentKind::Rows).map(|info| info.last_version).max().unwrap_or(0)
     }
 
     /// Notes that a file is damaged or missing.
@@ -403,11 +415,15 @@ impl<'a> Work<'a> {
 
     /// Makes what is damaged anew, and finds out what is lost.
     fn rebuild(&mut self) -> Result<()> {
-        let unsealed = &mut self.unsealed;
+        let rows_version = self.rows_version();
+        let (unsealed, known) = (&mut self.unsealed, &mut self.unsealed_known);
         self.examined.unsealed(&**self.storage, &mut |replayed| {
             if let Change::Append(append) = &replayed.decoded.change {
                 let first = (append.seq, Facts::of(append, replayed.decoded.commit));
                 unsealed.entry(append.timeline).or_insert(first);
+                if replayed.decoded.commit.version <= rows_version {
+                    known.insert(append.timeline, first);
+                }
             }
         })?;
         let heads = self.heads()?;
@@ -631,21 +647,30 @@ impl<'a> Work<'a> {
         let segments = Segments { rows: self.rows.clone(), units: Units::new(units)?, generation: 1 };
         self.lose_edits(&segments)?;
         let mut entries = Entries::default();
+        let mut heads = BTreeMap::new();
+        if !self.repair.rows_lost.is_empty() {
+            heads = mend_heads(&segments, &self.unsealed_known, &mut entries)?;
+            mend_globals(&segments, self.rows_version(), self.examined.uuids[0], &heads, &mut entries)?;
+        }
         for (timeline, runs) in &self.lost {
-            let Some((mut head, newest)) = load_head(&segments, *timeline)? else {
-                self.repair.rows_lost.push(format!("the head of {timeline}"));
-                continue;
+            let head = match heads.remove(timeline) {
+                Some(head) => Some(head),
+                None => load_head(&segments, *timeline)?,
             };
+            let Some((mut head, newest)) = head else { continue };
             head.lose(runs);
+            heads.insert(*timeline, (head, newest));
+        }
+        for (head, newest) in heads.values_mut() {
             let parts: Vec<HeadPart> = std::mem::take(&mut head.parts);
-            stored::add_parts(&mut entries, &head, &parts);
-            stored::add_head(&mut entries, &head, newest, head.indexed, head.unit);
+            stored::add_parts(&mut entries, head, &parts);
+            stored::add_head(&mut entries, head, *newest, head.indexed, head.unit);
         }
         let mut manifest = self.examined.manifest.clone();
         let mut rows: Vec<SegmentInfo> = segments.rows.tables().map(|table| table.info()).collect();
         if entries.len() > 0 {
             entries.sort();
-            let last_version = self.of_kind(SegmentKind::Rows).map(|info| info.last_version).max().unwrap_or(0);
+            let last_version = self.rows_version();
             let newest = segments.rows.tables().map(|table| table.header().first).max().unwrap_or(0);
             let plan = RunPlan {
                 kind: SegmentKind::Rows,
@@ -665,12 +690,17 @@ impl<'a> Work<'a> {
             }
             rows.extend(run.finish()?.iter().map(|table| table.info()));
         }
+        let mended = !self.repair.rows_lost.is_empty();
         let live = || segments.units.iter();
         manifest.segments = live().flat_map(|unit| unit.segments().collect::<Vec<_>>()).chain(rows).collect();
         manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
         let sealed_through = manifest.sealed_through;
         let is_live = |id: u64| live().any(|unit| unit.messages.is_none() && unit.lo == id);
         manifest.journals.retain(|file| file.file_id > sealed_through || is_live(file.file_id));
+        if mended {
+            manifest.segments.extend(self.take_in_unsealed(&manifest)?);
+            manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
+        }
         manifest.next_segment = self.next_segment;
         self.examined.go_on(self.storage, manifest, how)?;
         for name in &self.damaged {
@@ -691,6 +721,52 @@ impl<'a> Work<'a> {
         Ok(self.repair)
     }
 
+    /// Writes down what the journals that are not sealed make of the rows that are left: held against those, a change may
+    /// be one that no sequencer makes, and an opening would refuse it.
+    fn take_in_unsealed(&mut self, manifest: &Manifest) -> Result<Vec<SegmentInfo>> {
+        let uuids = &self.examined.uuids;
+        let sealed = manifest.sealed().iter().map(|file| open_sealed_journal(&**self.storage, file, uuids));
+        let sealed = sealed.collect::<Result<Vec<SealedJournal>>>()?;
+        let mut opening = Opening::new(self.storage);
+        opening.takes_all = true;
+        opening.begin(&JournalsFound { manifest, sealed: &sealed, uuids })?;
+        let mut failed = None;
+        self.examined.unsealed(&**self.storage, &mut |replayed| {
+            if failed.is_none()
+                && let Err(Unreplayable::Failed(error)) = opening.apply(replayed)
+            {
+                failed = Some(error);
+            }
+        })?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let seed = opening.dedup_seed.unwrap_or_else(|| xxhash_rust::xxh3::xxh3_64(&uuids[0]));
+        let state = &mut opening.state;
+        let (version, newest) = (state.version, state.segments.rows.tables().map(|table| table.header().first).max());
+        state.freeze(manifest.sealed_through, seed);
+        while state.write_down(usize::MAX) {}
+        let mut entries = state.take_entries();
+        entries.sort();
+        let plan = RunPlan {
+            kind: SegmentKind::Rows,
+            level: 0,
+            uuid: uuids[0],
+            first: newest.unwrap_or(0) + 1,
+            last: 0,
+            first_version: version,
+            last_version: version,
+            part_bytes: PART_BYTES,
+        };
+        let next_segment = &mut self.next_segment;
+        let mut next_id = || take_id(next_segment);
+        let mut run = RunWriter::new(self.storage, plan, &mut next_id);
+        for (key, prefix, value) in entries.iter() {
+            run.add(key, prefix, value)?;
+        }
+        Ok(run.finish()?.iter().map(|table| table.info()).collect())
+    }
+
     /// A message whose newest body was an edit that is lost is lost with it.
     fn lose_edits(&mut self, segments: &Segments) -> Result<()> {
         for tip in self.heads()? {
@@ -698,9 +774,10 @@ impl<'a> Work<'a> {
             for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
                 let Some(edit) = amendment.edit else { continue };
                 let place = segments.units.edit_place(edit, tip.timeline, seq, amendment.version)?;
-                let is_known = self.lost.get(&tip.timeline).is_some_and(|runs| {
-                    runs.iter().any(|run| run.first <= seq && seq <= run.last)
-                });
+                let is_known = self
+                    .lost
+                    .get(&tip.timeline)
+                    .is_some_and(|runs| runs.iter().any(|run| run.first <= seq && seq <= run.last));
                 if place.is_some() || is_known {
                     continue;
                 }
@@ -713,6 +790,96 @@ impl<'a> Work<'a> {
         }
         Ok(())
     }
+}
+
+/// Heads that are lost, or older than their messages, made of what the newest of these says.
+fn mend_heads(
+    segments: &Segments,
+    unsealed: &BTreeMap<Timeline, (u64, Facts)>,
+    entries: &mut Entries,
+) -> Result<BTreeMap<Timeline, (Head, u64)>> {
+    let mut ends: BTreeMap<Timeline, (u64, u64)> = BTreeMap::new();
+    for unit in segments.units.iter() {
+        for (timeline, _, last) in extents(&unit.index)? {
+            ends.insert(timeline, (last, unit.hi));
+        }
+    }
+    unsealed.keys().for_each(|timeline| drop(ends.entry(*timeline).or_default()));
+    let mut mended = BTreeMap::new();
+    for (timeline, (indexed, unit)) in ends {
+        if let Some(source) = timeline.source() {
+            stored::add_source(entries, source, matches!(timeline, Timeline::Broadcast(_)));
+        }
+        let known = load_head(segments, timeline)?;
+        let newest_known = unsealed.get(&timeline);
+        let last = newest_known.map_or(indexed, |(seq, _)| *seq);
+        if known.as_ref().is_some_and(|(head, _)| head.indexed == indexed && head.tip.last >= last) {
+            continue;
+        }
+        let read = |seq: u64| -> Result<Option<Facts>> {
+            let Some(place) = segments.units.place(unit, timeline, seq)? else { return Ok(None) };
+            let Some(unit) = segments.units.iter().find(|unit| unit.records.id() == place.file_id()) else {
+                return Ok(None);
+            };
+            let stored = unit.records.read(place.offset())?;
+            Ok(Some(Facts::of(&stored.append, stored.commit)))
+        };
+        let facts = match newest_known {
+            Some((_, facts)) => Some(*facts),
+            None => read(indexed)?,
+        };
+        let Some(facts) = facts else { continue };
+        let (mut head, newest) =
+            known.unwrap_or_else(|| (Head::new(timeline, HeadTip::new(Default::default(), 1)), facts.version));
+        head.tip = HeadTip {
+            last,
+            last_timestamp: facts.timestamp,
+            ordinal: facts.ordinal,
+            version: facts.version,
+            time: facts.time,
+            opens: false,
+            ..head.tip
+        };
+        (head.indexed, head.unit) = (indexed, unit);
+        if let Timeline::Broadcast(_) = timeline {
+            for seq in head.sent.len() as u64 + 1..=indexed {
+                head.sent.push(read(seq)?.map_or((0, 0), |facts| (facts.version, facts.ordinal)));
+                head.parts.push(HeadPart::Sent((seq - 1) / PART_SEQS));
+            }
+            head.parts.dedup();
+        }
+        mended.insert(timeline, (head, newest.max(facts.version)));
+    }
+    Ok(mended)
+}
+
+/// What a store has one of, if that is lost or older than the rows.
+fn mend_globals(
+    segments: &Segments,
+    version: u64,
+    uuid: [u8; 16],
+    heads: &BTreeMap<Timeline, (Head, u64)>,
+    entries: &mut Entries,
+) -> Result<()> {
+    let found = segments.rows.get_with(&[stored::GLOBALS], 1, Globals::take)?.flatten();
+    if found.as_ref().is_some_and(|globals| globals.version >= version) {
+        return Ok(());
+    }
+    let mut globals =
+        found.unwrap_or_else(|| Globals { dedup_seed: xxhash_rust::xxh3::xxh3_64(&uuid), ..Globals::default() });
+    globals.version = version;
+    let newest = heads.values().map(|(head, _)| head.tip.time).max().unwrap_or(0);
+    globals.time = globals.time.max(newest);
+    segments.rows.walk(&[stored::NAME_OF], &mut |key, _| {
+        let Some(stored::Owner::Name(kind, id)) = stored::owner(key) else { return Ok(key[0] == stored::NAME_OF) };
+        globals.newest_names.retain(|(other, newest)| *other != kind || *newest > id);
+        if !globals.newest_names.iter().any(|(other, _)| *other == kind) {
+            globals.newest_names.push((kind, id));
+        }
+        Ok(true)
+    })?;
+    globals.add(entries);
+    Ok(())
 }
 
 /// What a head says.
@@ -780,9 +947,11 @@ impl Stretch {
         match &self.unit {
             Some(unit) => extent(&unit.index, timeline),
             None if !self.is_blind => extent(&Runs::new(self.index.clone())?, timeline),
-            None => Ok(self.left.messages.get(&timeline).and_then(|messages| {
-                Some((*messages.keys().next()?, *messages.keys().next_back()?, 0))
-            })),
+            None => Ok(self
+                .left
+                .messages
+                .get(&timeline)
+                .and_then(|messages| Some((*messages.keys().next()?, *messages.keys().next_back()?, 0)))),
         }
     }
 }

@@ -166,7 +166,8 @@ impl Range {
         let mut ordinal = self.row.mark_ordinal(&self.tip) + 1;
         loop {
             ordinal += recalled_run(recalled, ordinal);
-            if let Some(beyond) = self.lost.as_ref().map(|lost| lost.ordinal_beyond(ordinal)).filter(|at| *at > ordinal) {
+            if let Some(beyond) = self.lost.as_ref().map(|lost| lost.ordinal_beyond(ordinal)).filter(|at| *at > ordinal)
+            {
                 ordinal = beyond;
                 continue;
             }
