@@ -50,7 +50,7 @@ pub(crate) use sequence::{
     Sequencer, Stale, TrimPlan, UnreadPlan, change_bytes_max, is_within_window, join_bytes_max,
 };
 pub use sequence::{Appended, Effect, Joined, Maintained, Outcome, Resolved};
-pub(crate) use timeline::{Alerts, Head, Part, Tip, Whereabouts, kinds};
+pub(crate) use timeline::{Alerts, Head, PART_SEQS, Part, Tip, Whereabouts, kinds};
 
 use crate::id::{ClientId, NameKind, Peer, Source, Timeline, UserId};
 use crate::journal::FileTable;

@@ -24,11 +24,13 @@ pub(super) struct Opening {
     rows_version: u64,
     /// What the hashes of client ids begin with, if rows know.
     pub dedup_seed: Option<u64>,
+    /// Changes are not held against what is there: a repair has not all of that.
+    pub takes_all: bool,
 }
 
 impl Opening {
     pub fn new(storage: &Arc<dyn Storage>) -> Opening {
-        Opening { storage: storage.clone(), state: State::new(), rows_version: 0, dedup_seed: None }
+        Opening { storage: storage.clone(), state: State::new(), rows_version: 0, dedup_seed: None, takes_all: false }
     }
 }
 
@@ -72,7 +74,9 @@ impl ReplayTarget for Opening {
             needs_of_change(state, &change, tail, &mut needs);
             load_into(state, &needs)?;
         }
-        state.admits(&change, tail, commit)?;
+        if !self.takes_all {
+            state.admits(&change, tail, commit)?;
+        }
         state.apply(&change, tail, place, commit);
         Ok(())
     }

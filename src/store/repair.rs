@@ -6,27 +6,31 @@
 //! Where messages are lost, records without content take their places, so that the files stay as dense as all others; the
 //! head of the timeline lists them, so that nobody is shown one.
 
+mod stretch;
+
+mod rebuild;
+
+mod mend;
+
 use super::Store;
 use super::options::Options;
 use super::rows::load_head;
 use super::verify::{is_whole_journal, is_whole_messages, is_whole_unit, lock};
-use crate::change::{self, Append, Change, Commit, Opens};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{ClientId, Seq, Timeline, UserId};
-use crate::journal::{
-    Examined, LiveFile, Records, RecoverOptions, Sealed, SealedJournal, evidence_name, examine, journal_name,
-    journal_seed, open_sealed_journal, records_bytes_max, salvage, write_records,
-};
+use crate::id::{Seq, Timeline};
+use crate::journal::{Examined, RecoverOptions, evidence_name, examine, journal_name, journal_seed, salvage};
 use crate::segment::{
     PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentKind, Table, read_header, segment_id, segment_name,
 };
 use crate::state::stored::{self, Entries};
 use crate::state::{LostRun, Part as HeadPart};
-use crate::storage::{RealStorage, Storage, StorageFile};
-use crate::unit::{Segments, Unit, Units, extent, extents, open_messages, rebuild_unit};
+use crate::storage::{RealStorage, Storage};
+use crate::unit::{Segments, Units, extents, open_messages};
+use mend::{mend_globals, mend_heads};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use stretch::{Facts, Stretch};
 
 /// What a repair could not bring back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,68 +98,6 @@ impl Store {
     }
 }
 
-/// The records of a stretch of journals, whole or not.
-struct Stretch {
-    lo: u64,
-    hi: u64,
-    level: u8,
-    first_version: u64,
-    last_version: u64,
-    /// What the manifest says of it.
-    journal: Option<LiveFile>,
-    messages: Option<SegmentInfo>,
-    /// What of its index is whole.
-    index: Vec<Arc<Table>>,
-    /// If all of it is.
-    unit: Option<Arc<Unit>>,
-    /// What is left of it, if not.
-    left: Left,
-    /// The timelines that it held, and from which seq to which.
-    held: Vec<(Timeline, u64, u64)>,
-    /// Nobody knows what it held but by what is missing elsewhere.
-    is_blind: bool,
-}
-
-/// Records that were found in a damaged stretch.
-#[derive(Default)]
-struct Left {
-    file: Option<Arc<dyn StorageFile>>,
-    messages: BTreeMap<Timeline, BTreeMap<u64, Found>>,
-    /// By timeline, seq and version.
-    edits: Vec<(Timeline, u64, Found)>,
-}
-
-/// A record that was found.
-#[derive(Clone, Copy)]
-struct Found {
-    offset: u64,
-    length: usize,
-    facts: Facts,
-}
-
-/// What is to be known of a message beside a lost one.
-#[derive(Clone, Copy)]
-struct Facts {
-    version: u64,
-    time: u64,
-    timestamp: u64,
-    /// How many messages count before it, and with it.
-    ordinal_before: u64,
-    ordinal: u64,
-}
-
-impl Facts {
-    fn of(append: &Append, commit: Commit) -> Facts {
-        Facts {
-            version: commit.version,
-            time: commit.time,
-            timestamp: append.timestamp,
-            ordinal_before: append.ordinal.saturating_sub(append.counts.into()),
-            ordinal: append.ordinal,
-        }
-    }
-}
-
 struct Work<'a> {
     storage: &'a Arc<dyn Storage>,
     examined: &'a Examined,
@@ -164,6 +106,8 @@ struct Work<'a> {
     stretches: Vec<Stretch>,
     /// Of each timeline the first message that is in no index.
     unsealed: BTreeMap<Timeline, (u64, Facts)>,
+    /// Of each timeline the newest of those that the rows know.
+    unsealed_known: BTreeMap<Timeline, (u64, Facts)>,
     lost: BTreeMap<Timeline, Vec<LostRun>>,
     /// Names of files that are damaged and there.
     damaged: Vec<String>,
@@ -181,6 +125,7 @@ impl<'a> Work<'a> {
             rows: Runs::default(),
             stretches: Vec::new(),
             unsealed: BTreeMap::new(),
+            unsealed_known: BTreeMap::new(),
             lost: BTreeMap::new(),
             damaged: Vec::new(),
             repair: Repair::default(),
@@ -190,6 +135,11 @@ impl<'a> Work<'a> {
     fn of_kind(&self, kind: SegmentKind) -> impl Iterator<Item = SegmentInfo> + use<> {
         let segments: Vec<SegmentInfo> = self.examined.manifest.segments.clone();
         segments.into_iter().filter(move |segment| segment.kind == kind)
+    }
+
+    /// What the rows say is as of this version.
+    fn rows_version(&self) -> u64 {
+        self.of_kind(SegmentKind::Rows).map(|info| info.last_version).max().unwrap_or(0)
     }
 
     /// Notes that a file is damaged or missing.
@@ -403,251 +353,36 @@ impl<'a> Work<'a> {
         stretch.left.read(handle, &path, &salvaged.records)
     }
 
-    /// Makes what is damaged anew, and finds out what is lost.
-    fn rebuild(&mut self) -> Result<()> {
-        let unsealed = &mut self.unsealed;
-        self.examined.unsealed(&**self.storage, &mut |replayed| {
-            if let Change::Append(append) = &replayed.decoded.change {
-                let first = (append.seq, Facts::of(append, replayed.decoded.commit));
-                unsealed.entry(append.timeline).or_insert(first);
-            }
-        })?;
-        let heads = self.heads()?;
-        if self.stretches.iter().any(|stretch| stretch.is_blind) {
-            for head in &heads {
-                self.guess(head)?;
-            }
-        }
-        let tips: BTreeMap<Timeline, Tip> = heads.into_iter().map(|tip| (tip.timeline, tip)).collect();
-        for index in 0..self.stretches.len() {
-            if self.stretches[index].unit.is_none() {
-                self.rebuild_stretch(index, &tips)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// What the heads say, by the rows that are left.
-    fn heads(&self) -> Result<Vec<Tip>> {
-        let mut heads = Vec::new();
-        self.rows.walk(&[stored::TIMELINE], &mut |key, value| {
-            let Some((timeline, rest)) = stored::head_of_key(key) else { return Ok(key[0] == stored::TIMELINE) };
-            if rest == [0]
-                && let Some(head) = stored::core_of(timeline, value)
-            {
-                heads.push(Tip {
-                    timeline,
-                    trim: head.tip.trim(),
-                    trim_ordinal: head.tip.trim_ordinal(),
-                    last: head.tip.last,
-                    ordinal: head.tip.ordinal,
-                    indexed: head.indexed,
-                    unit: head.unit,
-                });
-            }
-            Ok(true)
-        })?;
-        Ok(heads)
-    }
-
-    /// What a timeline must have had in stretches of which nobody says it: what is nowhere else.
-    fn guess(&mut self, tip: &Tip) -> Result<()> {
-        let timeline = tip.timeline;
-        let (mut upper, mut pointer) = (tip.indexed, tip.unit);
-        for index in (0..self.stretches.len()).rev() {
-            if !self.stretches[index].is_blind {
-                if let Some((first, _, previous)) = self.stretches[index].extent(timeline)? {
-                    (upper, pointer) = (first - 1, previous);
-                }
-                continue;
-            }
-            let (lo, hi) = (self.stretches[index].lo, self.stretches[index].hi);
-            let found = self.stretches[index].left.messages.get(&timeline);
-            if !(lo..=hi).contains(&pointer) && found.is_none() {
-                continue;
-            }
-            let found_first = found.and_then(|found| found.keys().next().copied());
-            let mut older = (0, 0);
-            for stretch in self.stretches[..index].iter().rev() {
-                if let Some((_, last, _)) = stretch.extent(timeline)? {
-                    older = (last, stretch.hi);
-                    break;
-                }
-            }
-            let mut low = older.0.max(tip.trim) + 1;
-            if let Some(first) = found_first.filter(|first| *first < low && older.0 < *first) {
-                low = first;
-            }
-            if low <= upper {
-                self.stretches[index].held.push((timeline, low, upper));
-                upper = low - 1;
-            }
-            pointer = older.1;
-        }
-        Ok(())
-    }
-
-    /// What is known of a message, if it is there.
-    fn facts(&self, timeline: Timeline, seq: u64) -> Result<Option<Facts>> {
-        for stretch in &self.stretches {
-            if let Some(found) = stretch.left.messages.get(&timeline).and_then(|messages| messages.get(&seq)) {
-                return Ok(Some(found.facts));
-            }
-            let Some(unit) = &stretch.unit else { continue };
-            let units = Units::new(vec![unit.clone()])?;
-            if let Some(place) = units.place(unit.hi, timeline, seq)? {
-                let stored = unit.records.read(place.offset())?;
-                if stored.append.seq == seq && stored.append.timeline == timeline {
-                    return Ok(Some(Facts::of(&stored.append, stored.commit)));
-                }
-            }
-        }
-        Ok(self.unsealed.get(&timeline).filter(|(first, _)| *first == seq).map(|(_, facts)| *facts))
-    }
-
-    /// Makes one stretch anew: what is left, and in the places of what is not, records without content.
-    fn rebuild_stretch(&mut self, index: usize, tips: &BTreeMap<Timeline, Tip>) -> Result<()> {
-        let left = std::mem::take(&mut self.stretches[index].left);
-        let held = std::mem::take(&mut self.stretches[index].held);
-        // Looked up by others' facts, too.
-        self.stretches[index].left.messages = left.messages.clone();
-        let mut plan: Vec<(u64, u64, Planned)> = Vec::new();
-        for (timeline, first, last) in held {
-            let empty = BTreeMap::new();
-            let messages = left.messages.get(&timeline).unwrap_or(&empty);
-            let mut seq = first;
-            while seq <= last {
-                if let Some(found) = messages.get(&seq) {
-                    plan.push((found.facts.version, seq, Planned::Found(found.offset, found.length)));
-                    seq += 1;
-                    continue;
-                }
-                let end = messages.range(seq..).next().map_or(last, |(next, _)| (next - 1).min(last));
-                let before = if seq > 1 { self.facts(timeline, seq - 1)? } else { None };
-                let after = match messages.get(&(end + 1)) {
-                    Some(found) => Some((end + 1, found.facts)),
-                    None => self.next_facts(index, timeline, end + 1)?,
-                };
-                let run = self.lost_run(tips.get(&timeline), (seq, end), before, after);
-                for seq in seq..=end {
-                    let (append, commit) = stand_in(timeline, seq, &run, before, after);
-                    plan.push((commit.version, seq, Planned::Lost(append, commit)));
-                }
-                let trim = tips.get(&timeline).map_or(0, |tip| tip.trim);
-                if end > trim {
-                    let run = LostRun { first: run.first.max(trim + 1), ..run };
-                    self.lost.entry(timeline).or_default().push(run);
-                    self.repair.messages_lost.push((timeline, Seq(run.first), Seq(run.last)));
-                }
-                seq = end + 1;
-            }
-        }
-        for (_, seq, found) in &left.edits {
-            plan.push((found.facts.version, *seq, Planned::Found(found.offset, found.length)));
-        }
-        if plan.is_empty() {
-            return Ok(());
-        }
-        plan.sort_by_key(|(version, seq, _)| (*version, *seq));
-        let bytes: u64 = plan.iter().map(|(_, _, planned)| planned.bytes_max()).sum();
-        let (lo, hi, level) = (self.stretches[index].lo, self.stretches[index].hi, self.stretches[index].level);
-        let (count, mut planned) = (plan.len() as u64, plan.into_iter());
-        let path = self.storage.path("");
-        let records = write_records(self.storage, lo, records_bytes_max(count, bytes), &mut |out| {
-            let Some((_, _, planned)) = planned.next() else { return Ok(false) };
-            match (planned, &left.file) {
-                (Planned::Found(offset, length), Some(file)) => {
-                    let start = out.len();
-                    out.resize(start + length, 0);
-                    file.read_at(offset, &mut out[start..]).map_err(|error| Error::io("read", &path, error))?;
-                }
-                (Planned::Lost(append, commit), _) => change::encode(&Change::Append(append), &[], commit, out),
-                (Planned::Found(..), None) => {}
-            }
-            Ok(true)
-        })?;
-        let temporary = records.path.clone();
-        let versions = (self.stretches[index].first_version, self.stretches[index].last_version);
-        let (older, next_segment) = (&self.stretches[..index], &mut self.next_segment);
-        let mut previous = |timeline: Timeline| {
-            for stretch in older.iter().rev() {
-                if stretch.extent(timeline)?.is_some() {
-                    return Ok(stretch.hi);
-                }
-            }
-            Ok(0)
-        };
-        let uuid = self.examined.uuids[0];
-        let mut next_id = || take_id(next_segment);
-        let unit = rebuild_unit(self.storage, records, (lo, hi, level), versions, uuid, &mut next_id, &mut previous)?;
-        if let Some(name) = temporary.file_name().and_then(|name| name.to_str()) {
-            self.storage.remove(name).map_err(|error| Error::io("remove", &temporary, error))?;
-        }
-        let stretch = &mut self.stretches[index];
-        stretch.is_blind = false;
-        stretch.left.messages.clear();
-        stretch.unit = Some(Arc::new(unit));
-        Ok(())
-    }
-
-    /// The first message from `seq` on that is left behind a stretch, and its seq.
-    fn next_facts(&self, index: usize, timeline: Timeline, seq: u64) -> Result<Option<(u64, Facts)>> {
-        for stretch in &self.stretches[index + 1..] {
-            let next = match &stretch.unit {
-                Some(unit) => extent(&unit.index, timeline)?.map(|(first, ..)| first),
-                None => stretch.left.messages.get(&timeline).and_then(|messages| messages.keys().next().copied()),
-            };
-            if let Some(next) = next.filter(|next| *next >= seq)
-                && let Some(facts) = self.facts(timeline, next)?
-            {
-                return Ok(Some((next, facts)));
-            }
-        }
-        Ok(self.unsealed.get(&timeline).copied().filter(|(first, _)| *first >= seq))
-    }
-
-    /// What is known of the messages `first..=last`, which are lost. Others that follow them may be, too.
-    fn lost_run(
-        &self,
-        tip: Option<&Tip>,
-        (first, last): (u64, u64),
-        before: Option<Facts>,
-        after: Option<(u64, Facts)>,
-    ) -> LostRun {
-        let start = || tip.filter(|tip| tip.trim + 1 == first).map(|tip| tip.trim_ordinal);
-        let (next, ordinal_next) = match (&after, tip) {
-            (Some((next, facts)), _) => (*next, Some(facts.ordinal_before)),
-            (None, Some(tip)) => (tip.last + 1, Some(tip.ordinal)),
-            (None, None) => (last + 1, None),
-        };
-        let ordinal_before = before.map(|facts| facts.ordinal).or_else(start);
-        let ordinal_before =
-            ordinal_before.unwrap_or_else(|| ordinal_next.map_or(0, |ordinal| ordinal.saturating_sub(next - first)));
-        let ordinal_next = ordinal_next.unwrap_or(ordinal_before).max(ordinal_before);
-        LostRun { first, last, ordinal_before, ordinal_after: ordinal_next.min(ordinal_before + last - first + 1) }
-    }
-
     /// Writes down which messages are lost, begins a new journal file, sets aside what is damaged.
     fn finish(mut self, how: &RecoverOptions) -> Result<Repair> {
         let units = self.stretches.iter().filter_map(|stretch| stretch.unit.clone()).collect();
         let segments = Segments { rows: self.rows.clone(), units: Units::new(units)?, generation: 1 };
         self.lose_edits(&segments)?;
         let mut entries = Entries::default();
+        let mut heads = BTreeMap::new();
+        if !self.repair.rows_lost.is_empty() {
+            heads = mend_heads(&segments, &self.unsealed_known, &mut entries)?;
+            mend_globals(&segments, self.rows_version(), self.examined.uuids[0], &heads, &mut entries)?;
+        }
         for (timeline, runs) in &self.lost {
-            let Some((mut head, newest)) = load_head(&segments, *timeline)? else {
-                self.repair.rows_lost.push(format!("the head of {timeline}"));
-                continue;
+            let head = match heads.remove(timeline) {
+                Some(head) => Some(head),
+                None => load_head(&segments, *timeline)?,
             };
+            let Some((mut head, newest)) = head else { continue };
             head.lose(runs);
+            heads.insert(*timeline, (head, newest));
+        }
+        for (head, newest) in heads.values_mut() {
             let parts: Vec<HeadPart> = std::mem::take(&mut head.parts);
-            stored::add_parts(&mut entries, &head, &parts);
-            stored::add_head(&mut entries, &head, newest, head.indexed, head.unit);
+            stored::add_parts(&mut entries, head, &parts);
+            stored::add_head(&mut entries, head, *newest, head.indexed, head.unit);
         }
         let mut manifest = self.examined.manifest.clone();
         let mut rows: Vec<SegmentInfo> = segments.rows.tables().map(|table| table.info()).collect();
         if entries.len() > 0 {
             entries.sort();
-            let last_version = self.of_kind(SegmentKind::Rows).map(|info| info.last_version).max().unwrap_or(0);
+            let last_version = self.rows_version();
             let newest = segments.rows.tables().map(|table| table.header().first).max().unwrap_or(0);
             let plan = RunPlan {
                 kind: SegmentKind::Rows,
@@ -667,12 +402,17 @@ impl<'a> Work<'a> {
             }
             rows.extend(run.finish()?.iter().map(|table| table.info()));
         }
+        let mended = !self.repair.rows_lost.is_empty();
         let live = || segments.units.iter();
         manifest.segments = live().flat_map(|unit| unit.segments().collect::<Vec<_>>()).chain(rows).collect();
         manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
         let sealed_through = manifest.sealed_through;
         let is_live = |id: u64| live().any(|unit| unit.messages.is_none() && unit.lo == id);
         manifest.journals.retain(|file| file.file_id > sealed_through || is_live(file.file_id));
+        if mended {
+            manifest.segments.extend(self.take_in_unsealed(&manifest)?);
+            manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
+        }
         manifest.next_segment = self.next_segment;
         self.examined.go_on(self.storage, manifest, how)?;
         for name in &self.damaged {
@@ -692,174 +432,6 @@ impl<'a> Work<'a> {
         });
         Ok(self.repair)
     }
-
-    /// A message whose newest body was an edit that is lost is lost with it.
-    fn lose_edits(&mut self, segments: &Segments) -> Result<()> {
-        for tip in self.heads()? {
-            let Some((head, _)) = load_head(segments, tip.timeline)? else { continue };
-            for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
-                let Some(edit) = amendment.edit else { continue };
-                let place = segments.units.edit_place(edit, tip.timeline, seq, amendment.version)?;
-                let is_known = self
-                    .lost
-                    .get(&tip.timeline)
-                    .is_some_and(|runs| runs.iter().any(|run| run.first <= seq && seq <= run.last));
-                if place.is_some() || is_known {
-                    continue;
-                }
-                let Some(facts) = self.facts(tip.timeline, seq)? else { continue };
-                let (ordinal_before, ordinal_after) = (facts.ordinal_before, facts.ordinal);
-                let run = LostRun { first: seq, last: seq, ordinal_before, ordinal_after };
-                self.lost.entry(tip.timeline).or_default().push(run);
-                self.repair.messages_lost.push((tip.timeline, Seq(seq), Seq(seq)));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a head says.
-struct Tip {
-    timeline: Timeline,
-    trim: u64,
-    trim_ordinal: u64,
-    last: u64,
-    ordinal: u64,
-    indexed: u64,
-    unit: u64,
-}
-
-/// What goes into a stretch that is made anew.
-enum Planned {
-    Found(u64, usize),
-    Lost(Append, Commit),
-}
-
-impl Planned {
-    fn bytes_max(&self) -> u64 {
-        match self {
-            Planned::Found(_, length) => *length as u64,
-            Planned::Lost(..) => change::RECORD_BYTES_MAX as u64,
-        }
-    }
-}
-
-impl Stretch {
-    fn new((lo, hi): (u64, u64), (first_version, last_version): (u64, u64), level: u8) -> Stretch {
-        Stretch {
-            lo,
-            hi,
-            level,
-            first_version,
-            last_version,
-            journal: None,
-            messages: None,
-            index: Vec::new(),
-            unit: None,
-            left: Left::default(),
-            held: Vec::new(),
-            is_blind: false,
-        }
-    }
-
-    /// The unit; its records are whole.
-    fn open(&self, storage: &dyn Storage, uuids: &[[u8; 16]], index: Runs) -> Result<Unit> {
-        let Stretch { lo, hi, level, first_version, last_version, messages, .. } = *self;
-        let records: Arc<Records> = match (&self.journal, &messages) {
-            (Some(journal), _) => {
-                let SealedJournal { file, digest, .. } = open_sealed_journal(storage, journal, uuids)?;
-                let sealed = Sealed { end: journal.end, digest };
-                let (handle, path, id, seed) = (file.handle.clone(), file.path.clone(), file.id(), file.seed);
-                Arc::new(Records::sealed(handle, path, id, seed, sealed))
-            }
-            (None, Some(info)) => open_messages(storage, info, uuids)?.0,
-            (None, None) => return Err(Error::corruption_at(&storage.path(""), 0, "records", "none")),
-        };
-        Ok(Unit { lo, hi, first_version, last_version, level, records, messages, index })
-    }
-
-    /// Which messages of a timeline it has: the first and last seq, the newest journal before.
-    fn extent(&self, timeline: Timeline) -> Result<Option<(u64, u64, u64)>> {
-        match &self.unit {
-            Some(unit) => extent(&unit.index, timeline),
-            None if !self.is_blind => extent(&Runs::new(self.index.clone())?, timeline),
-            None => Ok(self
-                .left
-                .messages
-                .get(&timeline)
-                .and_then(|messages| Some((*messages.keys().next()?, *messages.keys().next_back()?, 0)))),
-        }
-    }
-}
-
-impl Left {
-    /// Reads what the records say that were found.
-    fn read(&mut self, file: Arc<dyn StorageFile>, path: &Path, records: &[(u64, usize)]) -> Result<()> {
-        let mut bytes = Vec::new();
-        for (offset, length) in records.iter().copied() {
-            bytes.resize(length, 0);
-            file.read_at(offset, &mut bytes).map_err(|error| Error::io("read", path, error))?;
-            let mut rest = &bytes[..];
-            let Some(decoded) = change::decode_length(&mut rest).and_then(|_| change::decode(rest)) else { continue };
-            match &decoded.change {
-                Change::Append(append) => {
-                    let facts = Facts::of(append, decoded.commit);
-                    let messages = self.messages.entry(append.timeline).or_default();
-                    messages.insert(append.seq, Found { offset, length, facts });
-                }
-                Change::Amend(amend) if !amend.recalls => {
-                    let Commit { version, time } = decoded.commit;
-                    let facts = Facts { version, time, timestamp: 0, ordinal_before: 0, ordinal: 0 };
-                    self.edits.push((amend.timeline, amend.seq, Found { offset, length, facts }));
-                }
-                _ => {}
-            }
-        }
-        self.file = Some(file);
-        Ok(())
-    }
-}
-
-/// A record without content for a lost message, which fits between those beside the run.
-fn stand_in(
-    timeline: Timeline,
-    seq: u64,
-    run: &LostRun,
-    before: Option<Facts>,
-    after: Option<(u64, Facts)>,
-) -> (Append, Commit) {
-    let from_start = seq - run.first + 1;
-    // Timestamps and versions rise by at least one with each message, so there is room.
-    let between = |value: fn(&Facts) -> u64| match (&before, &after) {
-        (Some(before), _) => value(before) + from_start,
-        (None, Some((next, after))) => value(after).saturating_sub(next - seq).max(from_start),
-        (None, None) => from_start,
-    };
-    let ordinal = (run.ordinal_before + from_start).min(run.ordinal_after);
-    // A record names a sender where users send; whose it was nobody knows, and nobody is told.
-    let sender = match timeline {
-        Timeline::Direct(pair) => pair.low(),
-        Timeline::Group(_) => UserId(u64::MAX),
-        Timeline::Inbox(..) | Timeline::Broadcast(_) => UserId::NONE,
-    };
-    let append = Append {
-        timeline,
-        sender,
-        seq,
-        ordinal,
-        own_previous: 0,
-        timestamp: between(|facts| facts.timestamp),
-        kind: 0,
-        counts: run.ordinal_before + from_start <= run.ordinal_after,
-        imported: false,
-        sender_present: false,
-        client_id: ClientId::NONE,
-        opens: Opens::default(),
-        alerts: 0,
-        mention_bytes: 0,
-    };
-    let time = before.or(after.map(|(_, facts)| facts)).map_or(0, |facts| facts.time);
-    (append, Commit { version: between(|facts| facts.version), time })
 }
 
 fn take_id(next: &mut u64) -> u64 {

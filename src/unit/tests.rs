@@ -51,7 +51,6 @@ pub(super) struct Closed {
     pub sealed: Sealed,
     pub first_version: u64,
     pub last_version: u64,
-    pub trusted: Arc<JournalFile>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -238,10 +237,10 @@ impl World {
         let digest = digest_of(&self.current, end);
         let spare = prepare_spare(&*self.storage, self.writer.next_length(self.journal_bytes)).unwrap();
         let next = self.writer.roll(spare).unwrap();
-        let trusted = std::mem::replace(&mut self.current, next);
+        self.current = next;
         let (first_version, last_version) = (self.first_version, self.version);
         self.first_version = self.version + 1;
-        self.closed.push(Closed { id, sealed: Sealed { end, digest }, first_version, last_version, trusted });
+        self.closed.push(Closed { id, sealed: Sealed { end, digest }, first_version, last_version });
     }
 
     /// The closed journal, as a later process opens it.

@@ -176,19 +176,9 @@ fn sealed_files(storage: &SimStorage) -> Vec<String> {
 fn a_store_that_is_whole_is_left_alone() {
     let storage = subject();
     let before: Vec<_> = storage.names().iter().map(|name| (name.clone(), storage.bytes(name))).collect();
-    assert_eq!(Store::repair_on(storage.clone(), options()).unwrap(), Repair::default_of_whole());
+    assert_eq!(Store::repair_on(storage.clone(), options()).unwrap(), Repair::default());
     let after: Vec<_> = storage.names().iter().map(|name| (name.clone(), storage.bytes(name))).collect();
     assert!(before == after);
-}
-
-trait Whole {
-    fn default_of_whole() -> Repair;
-}
-
-impl Whole for Repair {
-    fn default_of_whole() -> Repair {
-        Repair::default()
-    }
 }
 
 #[test]
@@ -253,13 +243,48 @@ fn one_file_damaged_and_one_missing() {
 }
 
 #[test]
-fn a_damaged_block_of_rows_costs_its_rows_and_no_message() {
+fn damaged_or_missing_rows_cost_no_message() {
     let storage = subject();
+    let (before, _) = read(&open(&storage.deep_clone()));
     for name in sealed_files(&storage).into_iter().filter(|name| name.ends_with(".rows")) {
-        let image = storage.deep_clone();
-        image.corrupt(&name, 4100, 0x10);
-        let repair = Store::repair_on(image.clone(), options()).unwrap();
-        assert!(!repair.rows_lost.is_empty() && repair.messages_lost.is_empty(), "{name}: {repair:?}");
-        assert!(repair.files_lost.iter().any(|file| file.ends_with(&name)), "{name}: {repair:?}");
+        let length = storage.bytes(&name).unwrap().len() as u64;
+        for at in [4100, length - 300, length - 4, 20, 0] {
+            let image = storage.deep_clone();
+            if at == 0 {
+                image.remove_file(&name);
+            } else {
+                image.corrupt(&name, at, 0x10);
+            }
+            let repair = Store::repair_on(image.clone(), options()).unwrap();
+            assert!(repair.messages_lost.is_empty(), "{name} at {at}: {repair:?}");
+            assert!(repair.files_lost.iter().any(|file| file.ends_with(&name)), "{name} at {at}: {repair:?}");
+            let found = Store::verify_on(image.clone()).unwrap();
+            assert!(found.is_whole(), "{name} at {at}: {found:?} {repair:?}");
+            let store = open(&image);
+            // Whoever lost its session, what was said is there, but for what became of it since.
+            for ((timeline, seq), message) in &before {
+                let peers = SESSIONS.iter().filter(|(user, peer)| match peer {
+                    Peer::User(other) => Timeline::direct(*user, *other) == *timeline,
+                    _ => Timeline::Group(GROUP) == *timeline,
+                });
+                for (user, peer) in peers {
+                    let Ok(page) = store.history(*user, *peer, &HistoryQuery::oldest().seqs(*seq..=*seq)) else {
+                        continue;
+                    };
+                    let Some(found) = page.messages.first() else { continue };
+                    assert_eq!((found.seq, found.version, found.sender), (*seq, message.version, message.sender));
+                    if message.edited.is_none() && message.recalled.is_none() {
+                        assert_eq!(found.body, message.body, "{name} at {at}");
+                    }
+                }
+            }
+            let last =
+                before.keys().filter(|key| key.0 == Timeline::direct(ONE, TWO)).map(|key| key.1.0).max().unwrap();
+            let appended = store.append(Draft::direct(ONE, TWO, b"after")).wait().unwrap();
+            assert_eq!(appended.seq.0, last + 1, "{name} at {at}");
+            store.seal().unwrap();
+            store.close().unwrap();
+            assert!(Store::verify_on(image.clone()).unwrap().is_whole(), "{name} at {at}");
+        }
     }
 }
