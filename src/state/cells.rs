@@ -132,6 +132,12 @@ impl Cells {
         }
     }
 
+    /// About how many bytes they take in memory, besides the heads.
+    pub fn bytes(&self) -> usize {
+        let slot_bytes = size_of::<Timeline>() + size_of::<u32>() + 2;
+        self.cells.capacity() * size_of::<Cell>() + self.slots.capacity() * slot_bytes
+    }
+
     /// How many slots there are, those that belong to nobody included.
     pub fn count(&self) -> usize {
         self.cells.len()

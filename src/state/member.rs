@@ -292,6 +292,8 @@ pub(crate) struct Hide {
     pub alerts: u8,
 }
 
+/// So many rows of a user grow its list by one each.
+const ROWS_EXACT: usize = 8;
 /// So many of a user's sessions are found by looking through their slots, which fit a cache line; the
 /// others by hash.
 const SLOTS_LINEAR: usize = 14;
@@ -312,6 +314,8 @@ pub(crate) struct Person {
     pub pinned: AtomicU64,
     /// Looked at since the last sweep.
     pub used: AtomicBool,
+    /// The bytes that it was reckoned at when it was last looked at.
+    pub reckoned_bytes: usize,
     pub rows: Vec<Row>,
     /// The slots of the first rows, apart from them: a row is two cache lines.
     first_slots: [u32; SLOTS_LINEAR],
@@ -365,6 +369,10 @@ impl Person {
         if let Some(notes) = notes {
             self.notes.insert(row.slot, notes);
         }
+        if index < ROWS_EXACT {
+            // Most users that are looked at have few rows here.
+            self.rows.reserve_exact(1);
+        }
         self.rows.push(row);
     }
 
@@ -405,10 +413,10 @@ impl Person {
         self.notes.remove(&slot);
     }
 
-    /// About how many bytes it takes in memory.
+    /// About how many bytes it takes in memory, besides itself.
     pub fn bytes(&self) -> usize {
         let notes: usize = self.notes.values().map(|notes| notes.bytes()).sum();
-        size_of::<Person>() + self.rows.capacity() * size_of::<Row>() + self.further.capacity() * 10 + notes
+        self.rows.capacity() * size_of::<Row>() + self.further.capacity() * 10 + notes
     }
 
     fn index(&self, slot: u32) -> Option<usize> {

@@ -162,8 +162,8 @@ impl State {
                 }
                 match found {
                     Some((head, newest)) => {
-                        self.pending.resident_bytes += head.bytes();
                         (cell.newest, cell.standing) = (newest, Standing::Here(head));
+                        self.reckon_head(slot);
                     }
                     None => (cell.newest, cell.standing) = (0, Standing::Absent),
                 }
@@ -198,8 +198,8 @@ impl State {
         // One that is blank keeps the knowledge that there is none.
         let (row, notes) = found.unwrap_or((Row::outside(slot), None));
         self.cells.get_mut(slot).rows += 1;
-        self.pending.resident_bytes += size_of::<Row>();
         self.person_or_insert(user).insert(Row { slot, ..row }, notes);
+        self.reckon_person(user);
     }
 
     /// Takes in what a store has one of.
@@ -229,7 +229,6 @@ impl State {
         let State { users, people, free_people, pending, .. } = self;
         let index = *users.entry(user).or_insert_with(|| {
             let person = if pending.all_here { Person::new(user) } else { Person::unknown(user) };
-            pending.resident_bytes += size_of::<Person>() + 32;
             match free_people.pop() {
                 Some(index) => {
                     people[index as usize] = person;
@@ -253,7 +252,7 @@ impl State {
             let cell = self.cells.get_mut(slot);
             cell.newest = version;
             cell.standing = Standing::Here(Box::new(Head::new(timeline, Tip::new(settings, version))));
-            self.pending.resident_bytes += size_of::<Head>() + 64;
+            self.reckon_head(slot);
             if let Some(source) = timeline.source() {
                 let is_broadcast = matches!(timeline, Timeline::Broadcast(_));
                 if self.sources.insert(source, is_broadcast).is_none() {
@@ -296,8 +295,8 @@ impl State {
             let is_known = self.pending.all_here || self.person_or_insert(user).is_complete;
             debug_assert!(is_known, "a row is made only if there is none on disk: {}", user.0);
             self.cells.get_mut(slot).rows += 1;
-            self.pending.resident_bytes += size_of::<Row>();
             self.person_or_insert(user).insert(Row::outside(slot), None);
+            self.reckon_person(user);
         }
         let State { cells, pending, users, people, .. } = self;
         let person = &mut people[users[&user] as usize];
@@ -342,8 +341,8 @@ impl State {
 
     /// About how many bytes all this takes in memory.
     pub fn resident_bytes(&self) -> usize {
-        let cells = self.cells.count() * 160 + self.users.capacity() * 16;
-        self.pending.resident_bytes + cells + self.dedup.bytes() + self.commit_times.bytes()
+        let tables = self.cells.bytes() + self.users.capacity() * 24 + self.people.capacity() * size_of::<Person>();
+        self.pending.resident_bytes + tables + self.dedup.bytes() + self.commit_times.bytes()
     }
 
     /// Ends the round: what it names is written down as it is now. `journal` is the newest whose messages
@@ -430,9 +429,11 @@ impl State {
         for slot in heads {
             if let Some(head) = self.cells.head_mut(*slot) {
                 head.index_up_to(journal);
+                let has_places = !head.places.is_empty();
+                self.reckon_head(*slot);
                 // Messages that came before the round was frozen lie in the next journal already: its sealing has
                 // to say of this head that they are indexed.
-                if !head.places.is_empty() {
+                if has_places {
                     self.touch_head(*slot);
                 }
             }
@@ -492,6 +493,23 @@ impl State {
         self.users.keys().copied()
     }
 
+    /// Reckons anew what a head takes.
+    fn reckon_head(&mut self, slot: u32) {
+        let State { cells, pending, .. } = self;
+        if let Some(head) = cells.head_mut(slot) {
+            let bytes = head.bytes();
+            pending.reckon(&mut head.reckoned_bytes, bytes);
+        }
+    }
+
+    /// Reckons anew what a user takes.
+    fn reckon_person(&mut self, user: UserId) {
+        let State { users, people, pending, .. } = self;
+        let person = &mut people[users[&user] as usize];
+        let bytes = person.bytes();
+        pending.reckon(&mut person.reckoned_bytes, bytes);
+    }
+
     /// How many things [`State::evict`] looks at in a sweep.
     pub fn sweep_length(&self) -> usize {
         self.people.len() + self.cells.count() + 1
@@ -506,19 +524,18 @@ impl State {
         if person.used.swap(false, Ordering::Relaxed) || person.pinned.load(Ordering::Relaxed) > *version {
             return;
         }
-        let before = person.bytes();
         let gone = person.retain(|row| !pending.is_on_disk(row.unsealed));
         for slot in gone {
             cells.get_mut(slot).rows -= 1;
             cells.remove_if_unheld(slot);
         }
         let is_nothing_left = person.rows.is_empty() && pending.is_on_disk(person.unsealed);
-        pending.resident_bytes = pending.resident_bytes.saturating_sub(before.saturating_sub(person.bytes()));
+        let bytes = if is_nothing_left { 0 } else { person.bytes() };
+        pending.reckon(&mut person.reckoned_bytes, bytes);
         if is_nothing_left {
             users.remove(&person.user);
             *person = Person::unknown(UserId::NONE);
             free_people.push(index as u32);
-            pending.resident_bytes = pending.resident_bytes.saturating_sub(size_of::<Person>() + 32);
         }
     }
 
@@ -533,7 +550,8 @@ impl State {
                 if matches!(cell.timeline, Timeline::Broadcast(_)) {
                     return;
                 }
-                pending.resident_bytes = pending.resident_bytes.saturating_sub(head.bytes());
+                let mut reckoned = head.reckoned_bytes;
+                pending.reckon(&mut reckoned, 0);
                 cell.standing = Standing::Unknown;
             }
             Standing::Absent => {
@@ -547,6 +565,12 @@ impl State {
 }
 
 impl Pending {
+    /// What was reckoned at `before` takes so many bytes now.
+    fn reckon(&mut self, before: &mut usize, bytes: usize) {
+        self.resident_bytes = self.resident_bytes + bytes - *before;
+        *before = bytes;
+    }
+
     /// Whether a thing of the frozen round still is to be written down.
     fn is_frozen(&self, unsealed: Unsealed) -> bool {
         self.frozen.is_some() && unsealed == changed_in(self.round - 1)

@@ -43,6 +43,8 @@ pub(crate) struct Head {
     pub unsealed: Unsealed,
     /// The parts of it that changed with that.
     pub parts: Vec<Part>,
+    /// The bytes that it was reckoned at when it was last looked at.
+    pub reckoned_bytes: usize,
 }
 
 /// In which sealing a thing goes to disk.
@@ -185,6 +187,7 @@ impl Head {
             sent: Vec::new(),
             unsealed: Unsealed::default(),
             parts: Vec::new(),
+            reckoned_bytes: 0,
         }
     }
 
