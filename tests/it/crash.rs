@@ -32,7 +32,7 @@ const AGAIN_EVERY: u64 = 150;
 
 const fn shape(first: Durability, second: Durability, third: Durability, percents: [u64; 3]) -> Shape {
     let [buffered_percent, sync_percent, large_percent] = percents;
-    Shape { first, second, third, changes: CHANGES, buffered_percent, sync_percent, large_percent }
+    Shape { first, second, third, changes: CHANGES, buffered_percent, sync_percent, large_percent, seal_permille: 30 }
 }
 
 const SHAPES: [Shape; 4] = [
@@ -122,6 +122,7 @@ fn every_kind_of_change_is_drawn() {
                     None => continue,
                 },
                 Step::Sync | Step::Reopen(_) | Step::Kill(_) => continue,
+                Step::Seal | Step::Purge | Step::Backup => continue,
             };
             let (kind, before) = (act.kind(), store.version());
             act.ask(&store, time).wait().unwrap_or_else(|error| panic!("seed {seed}: {act:?}: {error:?}"));

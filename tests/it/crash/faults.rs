@@ -32,7 +32,16 @@ struct Failed {
 }
 
 fn shape(first: Durability, buffered_percent: u64, sync_percent: u64) -> Shape {
-    Shape { first, second: first, third: first, changes: CHANGES, buffered_percent, sync_percent, large_percent: 35 }
+    Shape {
+        first,
+        second: first,
+        third: first,
+        changes: CHANGES,
+        buffered_percent,
+        sync_percent,
+        large_percent: 35,
+        seal_permille: 20,
+    }
 }
 
 /// Plays a run in which one operation fails; `None` if there is no such operation.

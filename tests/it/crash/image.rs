@@ -2,6 +2,7 @@
 //! Owns: the checks of one image. May touch: `run`.
 //! Never: decides where to crash.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use restante::Durability::{self, Buffered, Sync};
@@ -14,6 +15,8 @@ use super::run::{Look, Promises, Removal, Table, Unsynced, options};
 
 /// Later than any run.
 const LATER: u64 = 3_000_000_000_000_000;
+/// Of so many images one is verified, every byte of it.
+const VERIFY_EVERY: u64 = 8;
 /// Two users who do nothing before.
 const AFTER: (UserId, UserId) = (UserId(77), UserId(78));
 
@@ -37,6 +40,8 @@ pub struct Expected {
     pub epoch: Option<(Epoch, Unsynced)>,
     /// Whether it must (not) look as if it had been closed.
     pub clean: Option<bool>,
+    /// The newest backup that was begun, and what it holds if it was made.
+    pub copy: Option<(PathBuf, Option<u64>)>,
 }
 
 impl Expected {
@@ -45,7 +50,12 @@ impl Expected {
         let level = if loss == Loss::Nothing { Buffered } else { Sync };
         let floor = promises.floor(operation, level);
         let closed = promises.closes.iter().rev().find(|close| close.begun_at <= operation);
+        let copy = promises.copies.iter().rev().find(|copy| copy.begun_at <= operation);
         Expected {
+            copy: copy.map(|copy| {
+                let done = copy.done.filter(|(done_at, _)| *done_at <= operation);
+                (copy.path.clone(), done.map(|(_, version)| version))
+            }),
             floor,
             ceiling: u64::MAX,
             table: promises.table(operation),
@@ -86,6 +96,7 @@ impl Seen {
         let is_open = operation >= self.opened_at;
         let unsynced = if self.durability == Buffered { Unsynced::Surely } else { Unsynced::Never };
         Expected {
+            copy: None,
             floor: if operation >= self.appended_at { after } else { self.version },
             ceiling: if is_open { after } else { self.version },
             table: Arc::new(
@@ -156,6 +167,26 @@ fn open(found: &Arc<SimStorage>, durability: Durability, expected: &Expected) ->
     Ok((store, digest))
 }
 
+/// A backup is there whole or not at all, and one that was made stays.
+fn check_copy(found: &SimStorage, durability: Durability, expected: &Expected) -> Checked {
+    let Some((path, done)) = &expected.copy else { return Ok(()) };
+    let Some(copy) = found.copy_at(path) else {
+        return hold(done.is_none(), || format!("a copy is gone: {path:?}"));
+    };
+    let clock = Arc::new(ManualClock::new(Timestamp(LATER)));
+    let store = Store::open_on(copy.read_only(), options(durability, &clock));
+    let store = store.map_err(|error| format!("open a copy: {error:?}"))?;
+    let version = store.version().0;
+    hold(done.is_none_or(|done| done == version), || format!("a copy of {done:?} holds {version}"))?;
+    let digest = store.state_digest().map_err(|error| format!("digest of a copy: {error:?}"))?;
+    // A copy of before a kill may hold what is in no later table.
+    let is_right = match expected.table.get(&version) {
+        Some(Look::Digest(want)) => *want == digest,
+        _ => true,
+    };
+    hold(is_right, || format!("digest of a copy at version {version}: {digest:x}"))
+}
+
 /// A removal that a crash cut short ends as it would have when it is asked for again.
 fn go_on(found: &SimStorage, durability: Durability, removal: &Removal) -> Checked {
     let clock = Arc::new(ManualClock::new(Timestamp(removal.time)));
@@ -174,7 +205,9 @@ pub fn check(found: &Arc<SimStorage>, durability: Durability, expected: &Expecte
     let (store, digest) = open(found, durability, expected)?;
     let (version, epoch, opened_at) = (store.version().0, store.epoch(), found.operations());
     let unsynced = if durability == Buffered { Unsynced::Surely } else { Unsynced::Never };
+    check_copy(found, durability, expected)?;
     let mut again = Expected {
+        copy: None,
         floor: version,
         ceiling: version,
         table: Arc::new([(version, Look::Digest(digest))].into()),
@@ -188,7 +221,13 @@ pub fn check(found: &Arc<SimStorage>, durability: Durability, expected: &Expecte
     open(&cut(found, Loss::All), durability, &again).map_err(|error| format!("after a power cut at once: {error}"))?;
     let evidence = names.iter().filter(|name| name.ends_with(".evidence")).count();
     hold(evidence <= restante::limits::EVIDENCE_FILES_MAX, || format!("evidence: {names:?}"))?;
-    hold(names.iter().all(|name| !name.ends_with(".journal.tmp")), || format!("unfinished: {names:?}"))?;
+    hold(names.iter().all(|name| !name.ends_with(".tmp")), || format!("unfinished: {names:?}"))?;
+    if digest.is_multiple_of(VERIFY_EVERY) {
+        let mut verified = store.verify().map_err(|error| format!("verify: {error:?}"))?;
+        // The simulation tears a write at any byte, a disk no sector: a stamp torn so is of the crash.
+        verified.damage.retain(|damage| damage.expected != "a stamp" && damage.expected != "a succession");
+        hold(verified.is_whole(), || format!("damage after recovery: {verified:?}"))?;
+    }
 
     let work = || {
         store.append(Draft::direct(AFTER.0, AFTER.1, b"after")).wait()?;

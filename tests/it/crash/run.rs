@@ -3,6 +3,7 @@
 //! Never: crashes anything but by `Step::Kill`, whose image is the run's own.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use restante::Durability::{self, Buffered, Sync};
@@ -69,6 +70,16 @@ pub struct Promises {
     /// When the first open returned: before it there may be no store.
     pub created_at: Option<u64>,
     pub closes: Vec<Close>,
+    pub copies: Vec<Copy>,
+}
+
+/// A backup that was made, or begun.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    pub begun_at: u64,
+    pub path: PathBuf,
+    /// From which operation on it is there for good, and its version.
+    pub done: Option<(u64, u64)>,
 }
 
 impl Promises {
@@ -106,7 +117,7 @@ pub struct Run {
 
 pub fn options(durability: Durability, clock: &Arc<ManualClock>) -> Options {
     let options = Options::default().durability(durability).threads(Threads::Inline).clock(clock.clone());
-    options.journal_bytes(JOURNAL_BYTES)
+    options.journal_bytes(JOURNAL_BYTES).memory_bytes_max(64 << 10).merge_fan_in(2)
 }
 
 impl Run {
@@ -180,6 +191,15 @@ impl Run {
                 let version = self.store().version().0;
                 self.promise(Sync, version);
             }),
+            Step::Seal => self.store().seal().map(|()| {
+                let version = self.store().version().0;
+                self.promise(Sync, version);
+            }),
+            Step::Purge => self.store().purge().map(|_| {
+                let version = self.store().version().0;
+                self.promise(Sync, version);
+            }),
+            Step::Backup => self.back_up(),
             Step::Reopen(durability) => self.reopen(*durability),
             Step::Kill(durability) => self.kill(*durability),
         };
@@ -239,6 +259,15 @@ impl Run {
     fn wait_for_oldest(&mut self) -> Result<()> {
         let (asked, level) = self.kept.remove(0);
         asked.wait().map(|version| self.promise(level, version))
+    }
+
+    fn back_up(&mut self) -> Result<()> {
+        let path = PathBuf::from(format!("copy-{}", self.promises.copies.len()));
+        self.promises.copies.push(Copy { begun_at: self.now(), path: path.clone(), done: None });
+        let made = self.store().backup(path)?;
+        let done = Some((self.now(), made.version.0));
+        self.promises.copies.last_mut().expect("it was begun").done = done;
+        Ok(())
     }
 
     fn reopen(&mut self, durability: Durability) -> Result<()> {
@@ -304,7 +333,7 @@ impl Run {
     /// What a store that nothing ever happened to looks like at each version, and after how many acts.
     fn tabulate(&self) -> Vec<(u64, Look, usize)> {
         let clock = Arc::new(ManualClock::new(Timestamp(START)));
-        let options = options(Buffered, &clock).journal_bytes(4 << 20);
+        let options = options(Buffered, &clock).journal_bytes(4 << 20).memory_bytes_max(1 << 30);
         let store = Store::open_on(SimStorage::new(1), options).expect("opens a new store");
         let digest = |store: &Store| store.state_digest().expect("reads its own bytes");
         let mut table = vec![(0, Look::Digest(digest(&store)), 0)];

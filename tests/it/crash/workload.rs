@@ -39,6 +39,10 @@ pub enum Step {
         wait: bool,
     },
     Sync,
+    /// Seals and merges what is due.
+    Seal,
+    Purge,
+    Backup,
     /// Closes and opens again, with this durability.
     Reopen(Durability),
     /// The process is killed and the machine goes on; the next opens with this durability.
@@ -80,11 +84,13 @@ pub struct Shape {
     pub sync_percent: u64,
     /// So many of a hundred bodies take thousands of bytes.
     pub large_percent: u64,
+    /// After so many of a thousand changes the store is sealed, purged or backed up.
+    pub seal_permille: u64,
 }
 
 /// Draws a run.
 pub fn draw(seed: u64, shape: &Shape) -> Vec<Timed> {
-    let mut rng = Rng::new(seed);
+    let (mut rng, mut turnover) = (Rng::new(seed), Rng::new(seed ^ 0x5ea1));
     let (mut steps, mut time) = (Vec::new(), START);
     let mut durability = shape.first;
     for index in 0..shape.changes {
@@ -126,6 +132,14 @@ pub fn draw(seed: u64, shape: &Shape) -> Vec<Timed> {
         steps.push(Timed { time, step });
         if is_settings || rng.percent(shape.sync_percent) {
             steps.push(Timed { time, step: Step::Sync });
+        }
+        if turnover.below(1_000) < shape.seal_permille {
+            let step = match turnover.below(10) {
+                0..7 => Step::Seal,
+                7 | 8 => Step::Purge,
+                _ => Step::Backup,
+            };
+            steps.push(Timed { time, step });
         }
     }
     steps
