@@ -41,6 +41,10 @@ fn talk(store: &Store, round: u64) {
             store.append(Draft::direct(TWO, ONE, body.as_bytes())).wait().unwrap();
         }
     }
+    if round < 5 {
+        // Nobody says anything here later.
+        store.append(Draft::direct(THREE, TWO, b"early")).wait().unwrap();
+    }
     let pair = Timeline::direct(ONE, TWO);
     store.edit(ONE, pair, Seq(round * 48 + 3), b"edited").wait().unwrap();
     store.recall(ONE, pair, Seq(round * 48 + 5)).wait().unwrap();
@@ -61,7 +65,8 @@ fn subject() -> Arc<SimStorage> {
 
 type Said = BTreeMap<(Timeline, Seq), Message>;
 
-const SESSIONS: [(UserId, Peer); 3] = [(TWO, Peer::User(ONE)), (ONE, Peer::User(TWO)), (TWO, Peer::Group(GROUP))];
+const SESSIONS: [(UserId, Peer); 4] =
+    [(TWO, Peer::User(ONE)), (ONE, Peer::User(TWO)), (TWO, Peer::User(THREE)), (TWO, Peer::Group(GROUP))];
 
 /// All messages, and the runs that pages call lost.
 fn read(store: &Store) -> (Said, Vec<(Timeline, Seq, Seq)>) {
@@ -147,7 +152,11 @@ fn repaired(image: &Arc<SimStorage>, before: &Said, what: &str) -> Repair {
     let appended = store.append(Draft::direct(ONE, TWO, b"after")).wait().unwrap();
     assert_eq!(appended.seq.0, last + 1, "{what}: lost seqs are never given again");
     for run in &repair.messages_lost {
-        let peer = if run.0 == Timeline::direct(ONE, TWO) { Peer::User(ONE) } else { Peer::Group(GROUP) };
+        let peer = match run.0 {
+            Timeline::Group(group) => Peer::Group(group),
+            other if other == Timeline::direct(ONE, TWO) => Peer::User(ONE),
+            _ => Peer::User(THREE),
+        };
         let page = store.history(TWO, peer, &HistoryQuery::oldest().seqs(run.1..=run.2)).unwrap();
         assert!(page.messages.is_empty(), "{what}");
         assert_eq!(page.lost, [(run.1, run.2)], "{what}");
@@ -282,6 +291,8 @@ fn damaged_or_missing_rows_cost_no_message() {
                 before.keys().filter(|key| key.0 == Timeline::direct(ONE, TWO)).map(|key| key.1.0).max().unwrap();
             let appended = store.append(Draft::direct(ONE, TWO, b"after")).wait().unwrap();
             assert_eq!(appended.seq.0, last + 1, "{name} at {at}");
+            let appended = store.append(Draft::direct(THREE, TWO, b"after")).wait().unwrap();
+            assert_eq!(appended.seq.0, 6, "{name} at {at}");
             store.seal().unwrap();
             store.close().unwrap();
             assert!(Store::verify_on(image.clone()).unwrap().is_whole(), "{name} at {at}");
