@@ -48,7 +48,7 @@ pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};
 pub use newest::CutTail;
-pub(crate) use prepare::{JournalFileKind, Spare, is_evidence, journal_file_kind, prepare_spare};
+pub(crate) use prepare::{EVIDENCE_SUFFIX, JournalFileKind, Spare, journal_file_kind, prepare_spare};
 pub(crate) use records::{
     CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored, WholeRecord,
     directory_crc,

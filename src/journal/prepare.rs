@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The name of the one spare file.
 pub(crate) const SPARE_NAME: &str = "next.spare";
 const SPARE_TMP_NAME: &str = "next.spare.tmp";
-const EVIDENCE_SUFFIX: &str = ".evidence";
+pub(crate) const EVIDENCE_SUFFIX: &str = ".evidence";
 /// Files that a call to make something did not get to finish.
 pub(crate) const TMP_SUFFIX: &str = ".tmp";
 

@@ -23,6 +23,9 @@ const STEP_BYTES: usize = 512;
 const STEPS_TOLD_MAX: usize = 256;
 const ZEROS: [u8; STEP_BYTES] = [0; STEP_BYTES];
 
+/// Runs what it is given while nobody writes.
+pub(crate) type Still<'a> = dyn Fn(&mut dyn FnMut() -> Result<()>) -> Result<()> + 'a;
+
 /// A journal file to look at.
 pub(crate) struct JournalSubject<'a> {
     pub handle: &'a dyn StorageFile,
@@ -35,7 +38,7 @@ pub(crate) struct JournalSubject<'a> {
     /// Of the file that is being written: where its frames end now.
     pub end_now: Option<&'a dyn Fn() -> u64>,
     /// Does something while nobody writes to the file.
-    pub still: &'a dyn Fn(&mut dyn FnMut() -> Result<()>) -> Result<()>,
+    pub still: &'a Still<'a>,
 }
 
 /// Damage is told, everything else is an error.

@@ -267,7 +267,7 @@ impl Head {
         }
         if let Some(roster) = &mut self.roster {
             self.parts.extend(roster.seats().iter().map(|seat| Part::Seat(seat.user)));
-            *roster = Box::default();
+            **roster = Roster::default();
         }
         if self.metadata.take().is_some() {
             self.parts.push(Part::Metadata);

@@ -274,7 +274,7 @@ impl Pipeline {
     /// Takes away the files that recovery set aside: what is in them may be what was recalled.
     fn purge_leftovers(&self) -> Result<()> {
         let names = self.storage.list().map_err(|error| Error::io("list", &self.storage.path(""), error))?;
-        for name in names.iter().filter(|name| crate::journal::is_evidence(name)) {
+        for name in names.iter().filter(|name| name.ends_with(crate::journal::EVIDENCE_SUFFIX)) {
             self.storage.remove(name).map_err(|error| Error::io("remove", &self.storage.path(name), error))?;
         }
         self.storage.sync_directory().map_err(|error| Error::io("sync", &self.storage.path(""), error))

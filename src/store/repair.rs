@@ -238,8 +238,8 @@ impl<'a> Work<'a> {
                 Ok((_, header)) => Some(header),
                 Err(error) if error.kind() == ErrorKind::Corruption => {
                     // An index of the same journals was made with it.
-                    let beside = indexes.values().flatten().map(|table| table.header());
-                    beside.filter(|header| header.last_version == info.last_version).next().cloned()
+                    let mut beside = indexes.values().flatten().map(|table| table.header());
+                    beside.find(|header| header.last_version == info.last_version).cloned()
                 }
                 Err(error) => return Err(error),
             };

@@ -31,6 +31,9 @@ pub(crate) struct Unit {
     pub index: Runs,
 }
 
+/// Takes a chunk, the unit it lies in, and the seqs of it that were asked for.
+type EachChunk<'a> = dyn FnMut(&Unit, &Chunk<'_>, Range<u64>) -> Result<()> + 'a;
+
 /// A chunk as it was found.
 struct FoundChunk {
     first_seq: u64,
@@ -292,7 +295,7 @@ impl Units {
         timeline: Timeline,
         first: u64,
         last: u64,
-        each: &mut dyn FnMut(&Unit, &Chunk<'_>, Range<u64>) -> Result<()>,
+        each: &mut EachChunk<'_>,
     ) -> Result<()> {
         let first = first.max(1);
         if last < first {

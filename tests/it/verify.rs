@@ -131,7 +131,7 @@ fn flips(name: &str, bytes: &[u8], round: usize) -> Vec<(usize, u8)> {
 fn every_flipped_bit_of_an_older_file_is_found_where_it_is() {
     let storage = small();
     let files = live(&storage);
-    let newest = files.keys().filter(|name| name.ends_with(".journal")).next_back().unwrap().clone();
+    let newest = files.keys().rfind(|name| name.ends_with(".journal")).unwrap().clone();
     let kinds: BTreeSet<&str> = files.keys().map(|name| name.split_once('.').unwrap().1).collect();
     assert_eq!(kinds.len(), 4, "{kinds:?}");
     let older: Vec<(&String, &Vec<u8>)> = files.iter().filter(|(name, _)| **name != newest).collect();
@@ -178,7 +178,7 @@ fn every_flipped_bit_of_an_older_file_is_found_where_it_is() {
 fn every_flipped_bit_of_the_newest_journal_is_found() {
     let storage = small();
     let files = live(&storage);
-    let (newest, bytes) = files.iter().filter(|(name, _)| name.ends_with(".journal")).next_back().unwrap();
+    let (newest, bytes) = files.iter().rfind(|(name, _)| name.ends_with(".journal")).unwrap();
     let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let end = end.next_multiple_of(8);
     on_two_threads("newest journal", 8 * bytes.len(), &|round| {

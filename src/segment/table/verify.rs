@@ -26,6 +26,11 @@ struct Walk {
     scratch: Vec<u8>,
 }
 
+/// Takes an entry: its key, the bytes of it that filters are asked with, its value.
+pub(crate) type Salvaged<'a> = dyn FnMut(&[u8], usize, Option<&[u8]>) -> Result<()> + 'a;
+/// Takes the ends of a stretch of keys.
+pub(crate) type LostKeys<'a> = dyn FnMut(Option<&[u8]>, &[u8]) + 'a;
+
 impl Table {
     /// Tells `damage` of everything in the file that is not as it was written, each with its offset.
     ///
@@ -101,8 +106,8 @@ impl Table {
     /// is damaged: those above the first and up to the second; none where the table begins.
     pub fn salvage(
         &self,
-        each: &mut dyn FnMut(&[u8], usize, Option<&[u8]>) -> Result<()>,
-        lost: &mut dyn FnMut(Option<&[u8]>, &[u8]),
+        each: &mut Salvaged<'_>,
+        lost: &mut LostKeys<'_>,
     ) -> Result<()> {
         let is_damage = |error: &Error| error.kind() == ErrorKind::Corruption;
         let mut before: Option<Vec<u8>> = None;
