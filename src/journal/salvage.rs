@@ -1,6 +1,6 @@
 //! What is left of damaged files of records, and the journal going on without what is not.
-//! Owns: finding good frames behind bad ones, a file of records in the making, the file that a repair goes on in. May
-//! touch: every journal module, `storage`.
+//! Owns: finding good frames behind bad ones, a file of records in the making, the file that a repair goes on in.
+//! May touch: every journal module, `storage`.
 //! Never: believes bytes without their checksum, or takes a damaged file away.
 
 use super::file::{JournalFile, journal_name};

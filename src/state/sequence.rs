@@ -243,10 +243,10 @@ impl Sequencer {
         self.next_room = Some(room);
     }
 
-    /// What is queued from now on goes to the next file, which is ready; the caller goes on there at once. False
-    /// if it is not ready, or what is queued must be written first.
+    /// What is queued from now on goes to the next file, which is ready; the caller writes what is queued and goes on there
+    /// at once. False if it is not ready, or what is queued goes there already.
     pub fn rolls_now(&mut self) -> bool {
-        if !self.forming.is_empty() {
+        if self.forming.iter().any(|queued| queued.rolls) {
             return false;
         }
         if !self.rolls {

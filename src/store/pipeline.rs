@@ -293,8 +293,12 @@ impl Pipeline {
     fn write_forming(&self) -> Result<()> {
         let mut side = self.writer();
         self.progress.check()?;
-        let side = &mut *side;
         std::mem::swap(&mut self.sequencer().forming, &mut side.taken);
+        self.write_taken(&mut side)
+    }
+
+    /// Writes what was taken from the sequencer.
+    fn write_taken(&self, side: &mut WriterSide) -> Result<()> {
         let Some(last) = side.taken.last().map(|item| item.commit.version) else {
             return Ok(());
         };
@@ -532,9 +536,17 @@ impl Pipeline {
             let mut side = self.writer();
             self.check_open()?;
             self.progress.check()?;
-            if self.sequencer().rolls_now() {
-                return self.roll(&mut side).map_err(|error| self.poison(error));
+            {
+                // What is queued by now goes to the present file, all that comes after to the next: decided at once, or
+                // busy writers would keep this from ever happening.
+                let mut sequencer = self.sequencer();
+                if !sequencer.rolls_now() {
+                    continue;
+                }
+                std::mem::swap(&mut sequencer.forming, &mut side.taken);
             }
+            self.write_taken(&mut side)?;
+            return self.roll(&mut side).map_err(|error| self.poison(error));
         }
     }
 

@@ -104,11 +104,7 @@ impl Table {
 
     /// Gives `each` all entries of good blocks, ascending, and `lost` the ends of each stretch of keys of which a block
     /// is damaged: those above the first and up to the second; none where the table begins.
-    pub fn salvage(
-        &self,
-        each: &mut Salvaged<'_>,
-        lost: &mut LostKeys<'_>,
-    ) -> Result<()> {
+    pub fn salvage(&self, each: &mut Salvaged<'_>, lost: &mut LostKeys<'_>) -> Result<()> {
         let is_damage = |error: &Error| error.kind() == ErrorKind::Corruption;
         let mut before: Option<Vec<u8>> = None;
         for index in 0..self.top.places.len() {
