@@ -26,13 +26,13 @@ use run::{Run, options};
 use workload::{START, Shape, Step, Timed, draw, point};
 
 const IMAGES: u64 = 100_000;
-const CHANGES: usize = 450;
+const CHANGES: usize = 300;
 /// Of so many images one is crashed again at every operation of its recovery.
 const AGAIN_EVERY: u64 = 150;
 
 const fn shape(first: Durability, second: Durability, third: Durability, percents: [u64; 3]) -> Shape {
     let [buffered_percent, sync_percent, large_percent] = percents;
-    Shape { first, second, third, changes: CHANGES, buffered_percent, sync_percent, large_percent, seal_permille: 30 }
+    Shape { first, second, third, changes: CHANGES, buffered_percent, sync_percent, large_percent, seal_permille: 20 }
 }
 
 const SHAPES: [Shape; 4] = [

@@ -47,6 +47,10 @@ impl Scene {
         Scene { storage, clock, store, options }
     }
 
+    pub fn options(&self) -> Options {
+        self.options.clone()
+    }
+
     /// What the machine finds when the power goes right now and comes back. This scene goes on untouched.
     pub fn after_crash(&self, loss: Loss) -> Scene {
         let plan = CrashPlan { seed: 7, loss };

@@ -1,0 +1,126 @@
+//! What nobody may see any more is in no file, once somebody has asked for that.
+//! Owns: the story `purge_leaves_no_byte`. May touch: the directory of its store.
+//! Never: asks anything but the bytes of files whether a body is in them.
+
+use std::path::Path;
+
+use restante::{
+    Draft, GroupId, GroupSettings, HistoryQuery, Options, Peer, Retention, Seq, Store, Threads, Timeline, Timestamp,
+    UserId,
+};
+
+use crate::support::TempDir;
+
+const ANN: UserId = UserId(1);
+const BOB: UserId = UserId(2);
+const CHAT: GroupId = GroupId(1);
+const LOG: GroupId = GroupId(2);
+const GONE: GroupId = GroupId(3);
+
+fn options() -> Options {
+    let options = Options::default().threads(Threads::Inline).maintain(false);
+    options.journal_bytes(64 << 10).memory_bytes_max(64 << 10).merge_fan_in(2)
+}
+
+/// In which files some bytes are.
+fn files_with(directory: &Path, text: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let has = |path: &Path| std::fs::read(path).unwrap().windows(text.len()).any(|window| window == text.as_bytes());
+    entries.filter(|path| has(path)).map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+}
+
+fn texts(store: &Store, group: GroupId) -> Vec<String> {
+    let page = store.history(BOB, Peer::Group(group), &HistoryQuery::oldest()).unwrap();
+    page.messages.iter().map(|message| String::from_utf8(message.body.to_vec()).unwrap()).collect()
+}
+
+/// A body that is nowhere else, and not a part of another.
+fn needle(name: &str) -> String {
+    format!("<<{name} 7f3a9c51e0>>")
+}
+
+#[test]
+fn purge_leaves_no_byte() {
+    // Sealed now and then, or never before the purge; merged, or not.
+    for (seal_every, merges) in [(1, true), (3, true), (2, false), (u64::MAX, true)] {
+        let directory = TempDir::new("purge");
+        let store = Store::open(directory.path(), options()).unwrap();
+        store.pause_merges(!merges);
+        for group in [CHAT, LOG, GONE] {
+            store.create_group(group, GroupSettings::default().shows_history(true)).wait().unwrap();
+            store.join_many(group, &[ANN, BOB]).wait().unwrap();
+        }
+        let mut calls = 0;
+        let mut step = |store: &Store| {
+            calls += 1;
+            if calls % seal_every == 0 {
+                store.seal().unwrap();
+            }
+        };
+        let send = |group: GroupId, name: &str| {
+            let appended = store.append(Draft::group(group, ANN, needle(name).as_bytes())).wait().unwrap();
+            (Timeline::Group(group), appended.seq)
+        };
+
+        // In the chat: one stays, one is recalled, one edited, one edited twice, one edited and then recalled.
+        send(CHAT, "kept");
+        step(&store);
+        let (chat, recalled) = send(CHAT, "recalled");
+        let (_, edited) = send(CHAT, "edited away");
+        step(&store);
+        let (_, twice) = send(CHAT, "edited away first");
+        let (_, both) = send(CHAT, "edited away and recalled");
+        step(&store);
+        store.edit(ANN, chat, edited, needle("as it is now").as_bytes()).wait().unwrap();
+        store.edit(ANN, chat, twice, needle("edited away second").as_bytes()).wait().unwrap();
+        step(&store);
+        store.edit(ANN, chat, twice, needle("as it is at last").as_bytes()).wait().unwrap();
+        store.edit(ANN, chat, both, needle("recalled once edited").as_bytes()).wait().unwrap();
+        step(&store);
+        store.recall(ANN, chat, recalled).wait().unwrap();
+        store.recall(ANN, chat, both).wait().unwrap();
+        step(&store);
+        // Of the log only the newest is kept; one of those that go was edited. The third group ends.
+        for number in 1..=5 {
+            send(LOG, &format!("trimmed {number}"));
+            step(&store);
+        }
+        store.edit(ANN, Timeline::Group(LOG), Seq(2), needle("trimmed edit").as_bytes()).wait().unwrap();
+        send(LOG, "newest of the log");
+        send(GONE, "said in a group that ended");
+        step(&store);
+        let keeps_one = GroupSettings::default().shows_history(true).retention(Some(Retention::default().count(1)));
+        store.set_group(LOG, keeps_one).wait().unwrap();
+        store.maintain(Timestamp::MAX).wait().unwrap();
+        store.dissolve(GONE).wait().unwrap();
+        step(&store);
+
+        let stays = ["kept", "as it is now", "as it is at last", "newest of the log"].map(needle);
+        let mut goes = ["recalled", "edited away", "edited away first", "edited away second"].map(needle).to_vec();
+        goes.extend(["edited away and recalled", "recalled once edited", "trimmed edit"].map(needle));
+        goes.extend((1..=5).map(|number| needle(&format!("trimmed {number}"))));
+        goes.push(needle("said in a group that ended"));
+        let is_anywhere = |text: &String| !files_with(directory.path(), text).is_empty();
+        assert!(stays.iter().all(is_anywhere));
+        assert!(seal_every == 1 || goes.iter().any(is_anywhere), "there is something to purge");
+
+        let purged = store.purge().unwrap();
+        assert!(seal_every == 1 || purged.files > 0);
+        let check = |store: &Store| {
+            for text in &goes {
+                assert_eq!(files_with(directory.path(), text), Vec::<String>::new(), "{text} seal_every={seal_every}");
+            }
+            assert!(stays.iter().all(is_anywhere));
+            assert_eq!(texts(store, CHAT), [&stays[0], "", &stays[1], &stays[2], ""]);
+            assert_eq!(texts(store, LOG), [stays[3].as_str()]);
+            assert!(store.verify().unwrap().is_whole());
+        };
+        check(&store);
+        assert_eq!(store.purge().unwrap().files, 0, "nothing is left to do");
+        let digest = store.state_digest().unwrap();
+        store.close().unwrap();
+        let store = Store::open(directory.path(), options()).unwrap();
+        assert_eq!(store.state_digest().unwrap(), digest);
+        check(&store);
+    }
+}
