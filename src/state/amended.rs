@@ -102,6 +102,13 @@ impl AmendedMessages {
         self.by_seq.get(&seq)
     }
 
+    /// An edit's record lies at `place`; false if that is known, or the edit is not the newest.
+    pub fn set_place(&mut self, seq: u64, version: u64, place: Place) -> bool {
+        let newest = self.by_seq.get_mut(&seq).filter(|amendment| amendment.version == version);
+        let edit = newest.and_then(|amendment| amendment.edit.as_mut());
+        edit.is_some_and(|edit| std::mem::replace(edit, place) != place)
+    }
+
     pub fn is_recalled(&self, seq: u64) -> bool {
         self.get(seq).is_some_and(Amendment::is_recall)
     }

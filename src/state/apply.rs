@@ -151,7 +151,8 @@ impl State {
         }
     }
 
-    /// Notes of a change that the rows on disk know already what no index knows: where its message lies.
+    /// Notes of a change that the rows on disk know already what no index knows: where its message lies. Of an edit
+    /// they know that too, but recovery may have copied its record to another journal since.
     pub fn apply_place(&mut self, change: &Change, place: Place, commit: Commit) {
         if let Change::Append(append) = change {
             if let Some(slot) = self.slot(append.timeline) {
@@ -163,6 +164,17 @@ impl State {
                 self.touch_head(slot);
             }
             self.note_client_id(append, place, commit.time);
+        }
+        if let Change::Amend(amend) = change
+            && !amend.recalls
+            && let Some(slot) = self.slot(amend.timeline)
+        {
+            let head = self.head_mut(slot);
+            let amended = head.amended.as_mut();
+            if amended.is_some_and(|amended| amended.set_place(amend.seq, commit.version, place)) {
+                head.parts.push(Part::Amended(amend.seq));
+                self.touch_head(slot);
+            }
         }
         self.commit_times.push(commit.time);
     }

@@ -59,8 +59,10 @@ impl ReplayTarget for Opening {
         let Replayed { decoded: Decoded { change, commit, tail }, place } = replayed;
         let state = &mut self.state;
         if commit.version <= self.rows_version {
-            if let Change::Append(append) = &change {
-                load_into(state, &[Need::Head(append.timeline)])?;
+            match &change {
+                Change::Append(append) => load_into(state, &[Need::Head(append.timeline)])?,
+                Change::Amend(amend) => load_into(state, &[Need::Head(amend.timeline)])?,
+                _ => {}
             }
             state.apply_place(&change, place, commit);
             return Ok(());

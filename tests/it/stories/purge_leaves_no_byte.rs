@@ -2,7 +2,7 @@
 //! Owns: the story `purge_leaves_no_byte`. May touch: the directory of its store.
 //! Never: asks anything but the bytes of files whether a body is in them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use restante::{
     Draft, GroupId, GroupSettings, HistoryQuery, Options, Peer, Retention, Seq, Store, Threads, Timeline, Timestamp,
@@ -22,11 +22,16 @@ fn options() -> Options {
     options.journal_bytes(64 << 10).memory_bytes_max(64 << 10).merge_fan_in(2)
 }
 
-/// In which files some bytes are.
-fn files_with(directory: &Path, text: &str) -> Vec<String> {
+/// All files of a directory and of those in it.
+fn files(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    let has = |path: &Path| std::fs::read(path).unwrap().windows(text.len()).any(|window| window == text.as_bytes());
-    entries.filter(|path| has(path)).map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect()
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// In which files some bytes are.
+fn files_with(directory: &Path, text: &str) -> Vec<PathBuf> {
+    let has = |path: &PathBuf| std::fs::read(path).unwrap().windows(text.len()).any(|it| it == text.as_bytes());
+    files(directory).into_iter().filter(has).collect()
 }
 
 fn texts(store: &Store, group: GroupId) -> Vec<String> {
@@ -108,7 +113,7 @@ fn purge_leaves_no_byte() {
         assert!(seal_every == 1 || purged.files > 0);
         let check = |store: &Store| {
             for text in &goes {
-                assert_eq!(files_with(directory.path(), text), Vec::<String>::new(), "{text} seal_every={seal_every}");
+                assert_eq!(files_with(directory.path(), text), Vec::<PathBuf>::new(), "{text} seal_every={seal_every}");
             }
             assert!(stays.iter().all(is_anywhere));
             assert_eq!(texts(store, CHAT), [&stays[0], "", &stays[1], &stays[2], ""]);
