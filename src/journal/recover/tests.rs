@@ -430,7 +430,7 @@ fn installs_have_room_of_their_own() {
 }
 
 #[test]
-#[should_panic(expected = "a journal is synced before it is sealed")]
+#[should_panic(expected = "segments are made of what is synced, and of synced journals")]
 fn a_journal_that_is_not_synced_is_not_sealed() {
     let mut scene = Scene::new(31);
     scene.say(9_000);
