@@ -47,7 +47,9 @@ impl Pipeline {
             return Ok(());
         }
         // Before they are taken in, or they might go again at once.
-        state.evict(SWEEP_PER_LOAD * loaded.len(), self.resident_bytes_max());
+        // At most once round: what this look has used already must survive, or it would never come to its end.
+        let count = (SWEEP_PER_LOAD * loaded.len()).min(state.sweep_length());
+        state.evict(count, self.resident_bytes_max());
         loaded.into_iter().for_each(|loaded| state.install(loaded));
         Ok(())
     }
