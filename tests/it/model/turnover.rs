@@ -45,7 +45,7 @@ impl Sizes {
 /// Puts between the operations of a run what turns its files over.
 pub fn sprinkle(seed: u64, ops: Vec<Op>) -> Vec<Op> {
     let mut rng = Rng::new(seed ^ 0x5eed);
-    let seal_chance = rng.pick(&[0, 3, 10, 30]);
+    let seal_chance = rng.pick(&[0, 0, 0, 3, 10, 30]);
     let purge_chance = rng.pick(&[0, 1, 5]);
     let backup_chance = rng.pick(&[0, 0, 2]);
     let crowd_chance = rng.pick(&[0, 3, 3]);
