@@ -50,6 +50,7 @@ pub(super) fn merge_runs_in_parts(
     };
     let has_oldest = start.is_some_and(|start| start + merged.len() == all.len());
     let headers = || merged.iter().flat_map(|run| &run.parts).map(|part| part.header());
+    merged.iter().flat_map(|run| &run.parts).for_each(|part| part.check_again());
     let Some(newest) = headers().next() else { return Ok(Vec::new()) };
     let plan = RunPlan {
         kind: newest.kind,

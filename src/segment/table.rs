@@ -7,9 +7,12 @@
 //! ```
 //!
 //! An index block names each of its data blocks by its last key; the top block, which is kept in memory, names each index
-//! block by its last key. So a look-up touches one index block and one data block, and checks both every time.
+//! block by its last key. So a look-up touches one index block and one data block. Of a file that is mapped each of them is held
+//! against its checksum when it is touched first; what is read into memory, every time.
 
 mod block;
+
+mod checked;
 
 mod filter;
 
@@ -25,6 +28,7 @@ use super::header::{SegmentHeader, SegmentInfo, SegmentKind, checksum, read_head
 use crate::error::{Error, Result};
 use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
 use block::{BLOCK_BYTES_MIN, Block, BlockPlace, CRC_BYTES, Entry};
+use checked::Checked;
 pub(crate) use cursor::TableCursor;
 pub(super) use filter::prefix_hash;
 use filter::{LINE_BYTES, line_has, line_is_good, line_of};
@@ -90,6 +94,7 @@ pub(crate) struct Table {
     info: SegmentInfo,
     seed: u32,
     top: Top,
+    checked: Checked,
 }
 
 /// Which blocks a place may lie among.
@@ -147,6 +152,7 @@ impl Table {
             footer,
             info: *info,
             seed,
+            checked: Checked::new(info.bytes),
             top: Top { keys: Vec::new(), key_ends: Vec::new(), places: Vec::new() },
         };
         table.top = table.read_top()?;
@@ -183,6 +189,12 @@ impl Table {
         self.footer.tombstone_count
     }
 
+    /// Whatever was found good is held against its checksum once more when it is touched next. For whoever copies it, or
+    /// was asked to verify it: since it was checked, the disk may have changed it.
+    pub fn check_again(&self) {
+        self.checked.forget();
+    }
+
     /// Its least key.
     pub fn first_key(&self) -> &[u8] {
         self.top.key(0)
@@ -206,15 +218,22 @@ impl Table {
         }
         let offset = self.footer.filter_offset() + line_of(hash, line_count) * LINE_BYTES as u64;
         let mut copy = [0; LINE_BYTES];
-        let line = match self.file.mapped(offset, LINE_BYTES) {
+        let mapped = self.file.mapped(offset, LINE_BYTES);
+        let line = match mapped {
             Some(line) => line,
             None => {
                 self.file.read_at(offset, &mut copy).map_err(|error| Error::io("read", &self.path, error))?;
                 &copy
             }
         };
-        if !line_is_good(line, self.seed, offset) {
-            return Err(self.damaged(offset, "a line of the filter with its checksum"));
+        let is_checked = mapped.is_some() && self.checked.has(offset, LINE_BYTES);
+        if !is_checked {
+            if !line_is_good(line, self.seed, offset) {
+                return Err(self.damaged(offset, "a line of the filter with its checksum"));
+            }
+            if mapped.is_some() {
+                self.checked.note(offset, LINE_BYTES);
+            }
         }
         Ok(line_has(line, hash))
     }
@@ -310,7 +329,8 @@ impl Table {
     /// The bytes of a block without their checksum, which was right.
     fn block_bytes<'b>(&'b self, place: BlockPlace, scratch: &'b mut Vec<u8>) -> Result<&'b [u8]> {
         let (offset, length) = (u64::from(place.offset), place.length as usize);
-        let bytes = match self.file.mapped(offset, length) {
+        let mapped = self.file.mapped(offset, length);
+        let bytes = match mapped {
             Some(bytes) => bytes,
             None => {
                 scratch.resize(length, 0);
@@ -319,10 +339,16 @@ impl Table {
             }
         };
         let Some((bytes, crc)) = bytes.split_last_chunk::<CRC_BYTES>() else { return Err(self.malformed(place)) };
+        if mapped.is_some() && self.checked.has(offset, length) {
+            return Ok(bytes);
+        }
         let (expected, found) = (checksum(self.seed, offset, bytes), u32::from_le_bytes(*crc));
         if expected != found {
             let (expected, found) = (format!("crc {expected:08x}"), format!("crc {found:08x}"));
             return Err(Error::corruption_at(&self.path, offset, expected, found));
+        }
+        if mapped.is_some() {
+            self.checked.note(offset, length);
         }
         Ok(bytes)
     }

@@ -16,18 +16,21 @@ pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
     }
 }
 
-/// The needs of an append, as far as they show: more may show with the head.
+/// The needs of an append, as far as they show: more may show with the head and the sender's row. Most messages
+/// open nothing, and then the rows of others do not matter.
 pub(super) fn append(sequencer: &Sequencer, state: &State, item: &PreparedAppend, needs: &mut Vec<Need>) {
     let PreparedAppend { timeline, sender, .. } = *item;
     let mentioned = item.mentioned.iter().map(|(_, user)| *user);
     // What is decided and not published yet counts: somebody may just have been removed, or have left.
-    let opens = sequencer.overlay.tip(state, timeline).is_none_or(|tip| tip.opens);
-    let is_present = sequencer.overlay.row(state, timeline, sender).is_some_and(|row| row.is_present());
-    message((opens, is_present), timeline, sender, mentioned, needs);
+    let tip = sequencer.overlay.tip(state, timeline);
+    let opens = tip.map_or_else(|| state.has(&Need::Head(timeline)), |tip| tip.opens);
+    let row = sequencer.overlay.row(state, timeline, sender);
+    let is_outside = row.map_or_else(|| state.has(&Need::Row(sender, timeline)), |row| !row.is_present());
+    message((opens, is_outside), timeline, sender, mentioned, needs);
 }
 
 fn message(
-    (opens, is_present): (bool, bool),
+    (opens, is_outside): (bool, bool),
     timeline: Timeline,
     sender: UserId,
     mentioned: impl Iterator<Item = UserId>,
@@ -47,7 +50,7 @@ fn message(
             needs.extend(mentioned.filter(is_end).map(|user| Need::Row(user, timeline)));
         }
         Timeline::Group(_) => {
-            if opens || !is_present {
+            if opens || is_outside {
                 needs.push(Need::Person(sender));
             }
             needs.extend(mentioned.map(|user| Need::Row(user, timeline)));
@@ -62,9 +65,11 @@ pub(super) fn needs_of_change(state: &State, change: &Change, tail: &[u8], needs
         Change::Append(append) => {
             let mentions = tail.get(..append.mention_bytes.into()).and_then(decode_mentions).unwrap_or_default();
             let told = mentions.iter().filter(|mentioned| mentioned.has_row).map(|mentioned| mentioned.user);
-            let opens = state.head_if_here(append.timeline).is_none_or(|head| head.tip.opens);
-            let is_present = state.is_present_here(append.sender, append.timeline);
-            message((opens, is_present), append.timeline, append.sender, told, needs);
+            let head = state.head_if_here(append.timeline);
+            let opens = head.map_or_else(|| state.has(&Need::Head(append.timeline)), |head| head.tip.opens);
+            let is_outside = state.has(&Need::Row(append.sender, append.timeline))
+                && !state.is_present_here(append.sender, append.timeline);
+            message((opens, is_outside), append.timeline, append.sender, told, needs);
             if append.opens.sender_appears {
                 needs.push(Need::Person(append.sender));
             }

@@ -226,6 +226,8 @@ impl<'u> Source<'u> {
                 self.key = None;
                 return Ok(());
             };
+            // What is copied gets a checksum of its own.
+            part.check_again();
             self.cursor = Some(part.cursor(&[])?);
         }
     }

@@ -37,6 +37,7 @@ impl Table {
     /// # Errors
     /// Only if the file cannot be read.
     pub fn verify(&self, damage: &mut dyn FnMut(Error)) -> Result<()> {
+        self.check_again();
         let mut damage_count = 0;
         let mut note = |error: Error| match error.kind() {
             ErrorKind::Corruption | ErrorKind::Unsupported => {
@@ -105,6 +106,7 @@ impl Table {
     /// Gives `each` all entries of good blocks, ascending, and `lost` the ends of each stretch of keys of which a block
     /// is damaged: those above the first and up to the second; none where the table begins.
     pub fn salvage(&self, each: &mut Salvaged<'_>, lost: &mut LostKeys<'_>) -> Result<()> {
+        self.check_again();
         let is_damage = |error: &Error| error.kind() == ErrorKind::Corruption;
         let mut before: Option<Vec<u8>> = None;
         for index in 0..self.top.places.len() {
