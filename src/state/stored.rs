@@ -4,7 +4,7 @@
 //!
 //! | key | value (varints unless said) |
 //! |---|---|
-//! | `T`, timeline, 0 | a head: newest, tip, sides, newest indexed seq and its journal, trims, steps, lost runs (each first, last, ordinal before and after) |
+//! | `T`, timeline, 0 | a head: tip, newest, newest indexed seq and its journal, sides, trims, steps, lost runs (each first, last, ordinal before and after) |
 //! | `T`, timeline, 1, seq | what became of a message |
 //! | `T`, timeline, 2, kind, chunk | the seqs of a chunk that alert, as differences |
 //! | `T`, timeline, 3, user | a member's seat |
@@ -15,24 +15,24 @@
 //! | `N`, kind, name | the id |
 //! | `I`, kind, id | the name |
 //! | `S`, source as a broadcast's timeline | whether it sends a broadcast |
-//! | `D`, hash, seq | a client id that is taken: commit time in seconds |
+//! | `D`, upper 48 bits of the hash, seq (varint) | a client id that is taken: commit time in hours |
 //! | `C`, version | commit times from that version on |
 //! | `G` | what there is one of: horizon, time, settings, newest names |
 
-use super::amended::{AmendedMessages, Amendment, Step};
-use super::lost::{LostRun, LostRuns};
-use super::member::{Hide, Notes, Presence, Row};
+mod numbers;
+
+mod head;
+
+mod row;
+
 use super::names::Names;
-use super::roster::{Roster, Seat};
-use super::timeline::{Head, PART_SEQS, Part, Side, Tip};
-use super::trims::CountingTrim;
-use crate::change::{self, Change, Commit, Decoded, Flags};
+use crate::change::{self, Change, Commit, Decoded};
 use crate::id::{NameKind, Source, Timeline, UserId};
-use crate::journal::Place;
 use crate::segment::key::{put_timeline, take_timeline};
-use crate::settings::{GroupSettings, Retention, Settings};
+use crate::settings::Settings;
 use crate::varint::{put, take};
-use std::sync::Arc;
+pub(crate) use head::{HeadRows, add_head, add_parts, core_of};
+pub(crate) use row::{add_row, take_row};
 
 pub(crate) const TIMELINE: u8 = b'T';
 pub(crate) const USER: u8 = b'U';
@@ -44,11 +44,6 @@ pub(crate) const COMMIT_TIMES: u8 = b'C';
 pub(crate) const GLOBALS: u8 = b'G';
 
 const CORE: u8 = 0;
-const AMENDED: u8 = 1;
-const ALERTS: u8 = 2;
-const SEAT: u8 = 3;
-const SENT: u8 = 4;
-const METADATA: u8 = 5;
 const ROW: u8 = 1;
 
 /// Rows on their way to a sorted run.
@@ -153,30 +148,39 @@ pub(crate) fn name_of_key(kind: NameKind, id: u64) -> Vec<u8> {
     key
 }
 
+/// Bytes of the keys of client ids that are the same for all who may have one: the hash's upper 48 bits are enough, since
+/// whether it is the same id is seen in the message.
+const CLIENT_ID_PREFIX: usize = 1 + 6;
+
 /// The beginning of the keys of those who may have a client id.
-pub(crate) fn client_id_prefix(hash: u64) -> [u8; 9] {
-    let mut key = [CLIENT_ID; 9];
-    key[1..].copy_from_slice(&hash.to_be_bytes());
+pub(crate) fn client_id_prefix(hash: u64) -> [u8; CLIENT_ID_PREFIX] {
+    let mut key = [CLIENT_ID; CLIENT_ID_PREFIX];
+    key[1..].copy_from_slice(&hash.to_be_bytes()[..CLIENT_ID_PREFIX - 1]);
     key
 }
 
 /// Notes that a client id is taken.
 pub(crate) fn add_client_id(entries: &mut Entries, hash: u64, seq: u64, time: u64) {
     let mut key = client_id_prefix(hash).to_vec();
-    key.extend_from_slice(&seq.to_be_bytes());
+    put(&mut key, seq);
     let mut value = Vec::new();
-    put(&mut value, time / 1_000_000);
-    entries.add(&key, 9, Some(&value));
+    put(&mut value, time / CLIENT_ID_STEP);
+    entries.add(&key, CLIENT_ID_PREFIX, Some(&value));
 }
+
+/// The commit time of a client id is kept in steps of an hour.
+const CLIENT_ID_STEP: u64 = 3_600_000_000;
 
 /// The seq in the key of a client id.
 pub(crate) fn client_id_seq(key: &[u8]) -> Option<u64> {
-    Some(u64::from_be_bytes(key.get(9..)?.try_into().ok()?))
+    let mut seq = key.get(CLIENT_ID_PREFIX..)?;
+    let found = take(&mut seq)?;
+    seq.is_empty().then_some(found)
 }
 
 /// Whether the row of a client id is still of use when ids committed before `oldest` (microseconds) are free.
 pub(crate) fn client_id_is_taken(mut value: &[u8], oldest: u64) -> bool {
-    take(&mut value).is_none_or(|seconds| (seconds + 1) * 1_000_000 > oldest)
+    take(&mut value).is_none_or(|step| (step.saturating_add(1)).saturating_mul(CLIENT_ID_STEP) > oldest)
 }
 
 /// The key of the commit times from a version on.
@@ -184,99 +188,6 @@ pub(crate) fn commit_times_key(version: u64) -> Vec<u8> {
     let mut key = vec![COMMIT_TIMES];
     key.extend_from_slice(&version.to_be_bytes());
     key
-}
-
-/// Writes a head, but for its parts. `unit` and `indexed` are what an index will know of it.
-pub(crate) fn add_head(entries: &mut Entries, head: &Head, newest: u64, indexed: u64, unit: u64) {
-    let mut key = timeline_prefix(head.timeline);
-    let prefix = key.len();
-    key.push(CORE);
-    let mut value = Vec::with_capacity(64);
-    put(&mut value, newest);
-    put_tip(&mut value, &head.tip);
-    for side in &head.sides {
-        [side.read_max, side.delivered_max, side.version, side.time].iter().for_each(|field| put(&mut value, *field));
-    }
-    put(&mut value, indexed);
-    put(&mut value, unit);
-    let trims = head.trims.as_ref().map_or(&[][..], |trims| trims.all());
-    put(&mut value, trims.len() as u64);
-    for trim in trims {
-        [trim.ordinal_before, trim.version, trim.time].iter().for_each(|field| put(&mut value, *field));
-    }
-    // What became of messages that are trimmed is in no part any more.
-    let steps: Vec<Step> = head.amended.iter().flat_map(|amended| amended.steps_up_to(head.tip.trim())).collect();
-    put(&mut value, steps.len() as u64);
-    for step in steps {
-        [step.seq, step.version, step.time].iter().for_each(|field| put(&mut value, *field));
-    }
-    let lost = head.lost.as_ref().map_or(&[][..], |lost| lost.all());
-    put(&mut value, lost.len() as u64);
-    for LostRun { first, last, ordinal_before, ordinal_after } in lost {
-        [first, last, ordinal_before, ordinal_after].iter().for_each(|field| put(&mut value, **field));
-    }
-    entries.add(&key, prefix, Some(&value));
-}
-
-/// Writes parts of a head as they are now; those that are there no more are taken away.
-pub(crate) fn add_parts(entries: &mut Entries, head: &Head, parts: &[Part]) {
-    let prefix = timeline_prefix(head.timeline);
-    let mut value = Vec::new();
-    for part in parts {
-        let mut key = prefix.clone();
-        value.clear();
-        let is_there = match *part {
-            Part::Amended(seq) => {
-                key.push(AMENDED);
-                key.extend_from_slice(&seq.to_be_bytes());
-                put_amendment(&mut value, head, seq)
-            }
-            Part::Alerts(kind, chunk) => {
-                key.extend_from_slice(&[ALERTS, kind]);
-                key.extend_from_slice(&chunk.to_be_bytes());
-                let seqs = head.alerts.as_ref().map_or(&[][..], |alerts| &alerts.0[usize::from(kind)]);
-                let first = seqs.partition_point(|seq| *seq / PART_SEQS < chunk);
-                put_ascending(&mut value, seqs[first..].iter().take_while(|seq| *seq / PART_SEQS == chunk))
-            }
-            Part::Seat(user) => {
-                key.push(SEAT);
-                key.extend_from_slice(&user.0.to_be_bytes());
-                let seat = head.roster.as_ref().and_then(|roster| roster.get(user));
-                seat.is_some_and(|seat| {
-                    [seat.joined_at, seat.read_max, seat.delivered_max].iter().for_each(|mark| put(&mut value, *mark));
-                    true
-                })
-            }
-            Part::Sent(chunk) => {
-                key.push(SENT);
-                key.extend_from_slice(&chunk.to_be_bytes());
-                let sent = head.sent.iter().skip((chunk * PART_SEQS) as usize).take(PART_SEQS as usize);
-                for (version, ordinal) in sent {
-                    put(&mut value, *version);
-                    put(&mut value, *ordinal);
-                }
-                !value.is_empty()
-            }
-            Part::Metadata => {
-                key.push(METADATA);
-                value.extend_from_slice(head.metadata.as_deref().unwrap_or_default());
-                !value.is_empty()
-            }
-        };
-        entries.add(&key, prefix.len(), is_there.then_some(&value));
-    }
-}
-
-fn put_amendment(value: &mut Vec<u8>, head: &Head, seq: u64) -> bool {
-    let Some(amended) = &head.amended else { return false };
-    let Some(Amendment { version, time, by, edit }) = amended.get(seq) else { return false };
-    let recalled = amended.recalled();
-    let counting = recalled.binary_search_by_key(&seq, |one| one.seq).ok().map(|index| recalled[index].ordinal);
-    [*version, *time, by.0].iter().for_each(|field| put(value, *field));
-    put(value, edit.map_or(0, |place| place.file_id()));
-    put(value, edit.map_or(0, |place| place.offset()));
-    put(value, counting.map_or(0, |ordinal| ordinal + 1));
-    true
 }
 
 fn put_ascending<'a>(value: &mut Vec<u8>, seqs: impl Iterator<Item = &'a u64>) -> bool {
@@ -297,174 +208,8 @@ fn take_ascending(value: &mut &[u8], seqs: &mut Vec<u64>) -> Option<()> {
     Some(())
 }
 
-/// Puts a head together from the rows of its timeline, which come in order.
-#[derive(Debug)]
-pub(crate) struct HeadRows {
-    timeline: Timeline,
-    newest: u64,
-    head: Option<Head>,
-    amended: Vec<(u64, Amendment, Option<u64>)>,
-    /// Of messages that are trimmed.
-    steps: Vec<Step>,
-}
-
-impl HeadRows {
-    pub fn new(timeline: Timeline) -> HeadRows {
-        HeadRows { timeline, newest: 0, head: None, amended: Vec::new(), steps: Vec::new() }
-    }
-
-    /// Takes one row; `rest` is its key behind the timeline.
-    pub fn take(&mut self, rest: &[u8], mut value: &[u8]) -> Option<()> {
-        let (&tag, rest) = rest.split_first()?;
-        let value = &mut value;
-        if tag == CORE {
-            self.newest = take(value)?;
-            let mut head = Head::new(self.timeline, take_tip(value)?);
-            for side in &mut head.sides {
-                let (read_max, delivered_max) = (take(value)?, take(value)?);
-                *side = Side { read_max, delivered_max, version: take(value)?, time: take(value)? };
-            }
-            (head.indexed, head.unit) = (take(value)?, take(value)?);
-            for _ in 0..take(value)? {
-                let (ordinal_before, version, time) = (take(value)?, take(value)?, take(value)?);
-                head.trims.get_or_insert_default().put(CountingTrim { ordinal_before, version, time });
-            }
-            for _ in 0..take(value)? {
-                self.steps.push(Step { seq: take(value)?, version: take(value)?, time: take(value)? });
-            }
-            let mut lost = Vec::new();
-            for _ in 0..take(value)? {
-                let (first, last) = (take(value)?, take(value)?);
-                lost.push(LostRun { first, last, ordinal_before: take(value)?, ordinal_after: take(value)? });
-            }
-            if !lost.is_empty() {
-                head.lost = Some(Arc::new(LostRuns::new(lost)?));
-            }
-            (rest.is_empty() && value.is_empty() && head.indexed <= head.tip.last).then_some(())?;
-            self.head = Some(head);
-            return Some(());
-        }
-        let head = self.head.as_mut()?;
-        match tag {
-            AMENDED => {
-                let seq = be(rest)?;
-                let (version, time, by) = (take(value)?, take(value)?, UserId(take(value)?));
-                let (file_id, offset) = (take(value)?, take(value)?);
-                let edit = if file_id == 0 { None } else { Some(Place::checked(file_id, offset)?) };
-                let counting = take(value)?.checked_sub(1);
-                (value.is_empty() && seq <= head.tip.last).then_some(())?;
-                self.amended.push((seq, Amendment { version, time, by, edit }, counting));
-            }
-            ALERTS => {
-                let (&kind, rest) = rest.split_first()?;
-                be(rest)?;
-                let alerts = Arc::make_mut(head.alerts.get_or_insert_default());
-                take_ascending(value, alerts.0.get_mut(usize::from(kind))?)?;
-            }
-            SEAT => {
-                let user = UserId(be(rest)?);
-                let (joined_at, read_max, delivered_max) = (take(value)?, take(value)?, take(value)?);
-                value.is_empty().then_some(())?;
-                head.roster.get_or_insert_default().insert(Seat { user, joined_at, read_max, delivered_max });
-            }
-            SENT => {
-                be(rest)?;
-                while !value.is_empty() {
-                    head.sent.push((take(value)?, take(value)?));
-                }
-            }
-            METADATA => {
-                rest.is_empty().then_some(())?;
-                head.metadata = Some((*value).into());
-            }
-            _ => return None,
-        }
-        Some(())
-    }
-
-    /// The head and its newest version; `None` if there is no such timeline.
-    pub fn finish(mut self) -> Option<(Head, u64)> {
-        let mut head = self.head?;
-        if !self.amended.is_empty() || !self.steps.is_empty() {
-            self.amended.sort_unstable_by_key(|(seq, amendment, _)| (amendment.version, *seq));
-            let mut amended = AmendedMessages::default();
-            for (seq, amendment, counting) in self.amended {
-                amended.insert(seq, amendment, counting);
-            }
-            amended.add_steps(self.steps);
-            head.amended = Some(Box::new(amended));
-        }
-        if let Some(alerts) = head.alerts.as_mut() {
-            Arc::make_mut(alerts).0.iter_mut().for_each(|seqs| seqs.sort_unstable());
-        }
-        if let (Timeline::Group(_) | Timeline::Broadcast(_), None) = (self.timeline, &head.roster) {
-            head.roster = Some(Box::<Roster>::default());
-        }
-        Some((head, self.newest))
-    }
-}
-
-/// A head without its parts.
-pub(crate) fn core_of(timeline: Timeline, value: &[u8]) -> Option<Head> {
-    let mut head = HeadRows::new(timeline);
-    head.take(&[CORE], value)?;
-    head.head
-}
-
 fn be(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
-}
-
-const DISSOLVED: u8 = 1;
-const OPENS: u8 = 1 << 1;
-const SHOWS_HISTORY: u8 = 1 << 2;
-const MEMBERS_ONLY: u8 = 1 << 3;
-const RETENTION: u8 = 1 << 4;
-const TRIMMED: u8 = 1 << 5;
-
-fn put_tip(value: &mut Vec<u8>, tip: &Tip) {
-    let bits = [
-        (tip.dissolved, DISSOLVED),
-        (tip.opens, OPENS),
-        (tip.settings.shows_history, SHOWS_HISTORY),
-        (tip.settings.members_only, MEMBERS_ONLY),
-        (tip.settings.retention.is_some(), RETENTION),
-        (tip.trimmed_by > 0, TRIMMED),
-    ];
-    value.push(bits.iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum());
-    let Tip { last, last_timestamp, ordinal, version, time, news_version, news_time, created, .. } = *tip;
-    for field in [last, last_timestamp, ordinal, version, time, news_version, news_time, created] {
-        put(value, field);
-    }
-    put(value, tip.settings_by);
-    if let Some(Retention { age_secs, count, body_bytes, .. }) = tip.settings.retention {
-        [age_secs, count, body_bytes].iter().for_each(|bound| put(value, *bound));
-    }
-    if tip.trimmed_by > 0 {
-        [tip.trimmed, tip.trimmed_ordinal, tip.trimmed_by, tip.age_day].iter().for_each(|field| put(value, *field));
-    }
-}
-
-fn take_tip(value: &mut &[u8]) -> Option<Tip> {
-    let bits = take_byte(value)?;
-    (bits < 1 << 6).then_some(())?;
-    let has = |bit| bits & bit != 0;
-    let settings = GroupSettings::default().shows_history(has(SHOWS_HISTORY)).members_only(has(MEMBERS_ONLY));
-    let (last, last_timestamp, ordinal) = (take(value)?, take(value)?, take(value)?);
-    let (version, time, news_version, news_time) = (take(value)?, take(value)?, take(value)?, take(value)?);
-    let mut tip = Tip::new(settings, take(value)?);
-    tip = Tip { last, last_timestamp, ordinal, version, time, news_version, news_time, ..tip };
-    (tip.dissolved, tip.opens) = (has(DISSOLVED), has(OPENS));
-    tip.settings_by = take(value)?;
-    if has(RETENTION) {
-        let (age_secs, count, body_bytes) = (take(value)?, take(value)?, take(value)?);
-        tip.settings.retention = Some(Retention { age_secs, count, body_bytes });
-    }
-    if has(TRIMMED) {
-        (tip.trimmed, tip.trimmed_ordinal) = (take(value)?, take(value)?);
-        (tip.trimmed_by, tip.age_day) = (take(value)?, take(value)?);
-    }
-    Some(tip)
 }
 
 fn take_byte(value: &mut &[u8]) -> Option<u8> {
@@ -484,137 +229,6 @@ pub(crate) fn add_person(entries: &mut Entries, user: UserId, exists_since: u64)
 pub(crate) fn take_person(mut value: &[u8]) -> Option<u64> {
     let exists_since = take(&mut value)?;
     value.is_empty().then_some(exists_since)
-}
-
-const PINNED: u8 = 1;
-const MUTED: u8 = 1 << 1;
-const MARKED_UNREAD: u8 = 1 << 2;
-const HAS_METADATA: u8 = 1 << 3;
-const HAS_NOTES: u8 = 1 << 4;
-const REMOVED: u8 = 1 << 5;
-
-/// Writes a row with what its user noted.
-pub(crate) fn add_row(entries: &mut Entries, user: UserId, timeline: Timeline, row: &Row, notes: Option<&Notes>) {
-    let mut value = Vec::with_capacity(64);
-    value.push(match row.presence {
-        Presence::Outside => 0,
-        Presence::Member => 1,
-        Presence::Left => 2,
-        Presence::Gone => 3,
-    });
-    let bits = [
-        (row.flags.pinned, PINNED),
-        (row.flags.muted, MUTED),
-        (row.flags.marked_unread, MARKED_UNREAD),
-        (row.has_metadata, HAS_METADATA),
-        (row.has_notes, HAS_NOTES),
-        (row.removed_at.is_some(), REMOVED),
-    ];
-    value.push(bits.iter().filter(|(is_set, _)| *is_set).map(|(_, bit)| bit).sum());
-    value.push(row.role);
-    for field in fields(row) {
-        put(&mut value, field);
-    }
-    if let Some(removed_at) = row.removed_at {
-        put(&mut value, removed_at);
-    }
-    if row.has_notes {
-        put_notes(&mut value, notes.unwrap_or(&Notes::default()));
-    }
-    entries.add(&row_key(user, timeline), USER_PREFIX, Some(&value));
-}
-
-fn fields(row: &Row) -> [u64; 18] {
-    [
-        row.version,
-        row.time,
-        row.read,
-        row.read_ordinal,
-        row.read_max,
-        row.delivered_max,
-        row.floor,
-        row.floor_ordinal,
-        row.cleared,
-        row.cleared_ordinal,
-        row.ceiling,
-        row.ceiling_ordinal,
-        row.ceiling_timestamp,
-        row.joined_at,
-        row.joined_time,
-        row.joined_version,
-        row.own_last,
-        row.silenced_until,
-    ]
-}
-
-/// A row without its slot, and what its user noted.
-pub(crate) fn take_row(mut value: &[u8]) -> Option<(Row, Option<Box<Notes>>)> {
-    let value = &mut value;
-    let presence = match take_byte(value)? {
-        0 => Presence::Outside,
-        1 => Presence::Member,
-        2 => Presence::Left,
-        3 => Presence::Gone,
-        _ => return None,
-    };
-    let bits = take_byte(value)?;
-    (bits < 1 << 6).then_some(())?;
-    let has = |bit| bits & bit != 0;
-    let role = take_byte(value)?;
-    let flags = Flags { pinned: has(PINNED), muted: has(MUTED), marked_unread: has(MARKED_UNREAD) };
-    let mut next = || take(value);
-    let mut row = Row { presence, flags, role, ..Row::outside(0) };
-    (row.version, row.time) = (next()?, next()?);
-    (row.read, row.read_ordinal) = (next()?, next()?);
-    (row.read_max, row.delivered_max) = (next()?, next()?);
-    (row.floor, row.floor_ordinal) = (next()?, next()?);
-    (row.cleared, row.cleared_ordinal) = (next()?, next()?);
-    (row.ceiling, row.ceiling_ordinal, row.ceiling_timestamp) = (next()?, next()?, next()?);
-    (row.joined_at, row.joined_time, row.joined_version) = (next()?, next()?, next()?);
-    (row.own_last, row.silenced_until) = (next()?, next()?);
-    if has(REMOVED) {
-        row.removed_at = Some(next()?);
-    }
-    (row.has_metadata, row.has_notes) = (has(HAS_METADATA), has(HAS_NOTES));
-    let notes = if row.has_notes { Some(Box::new(take_notes(value)?)) } else { None };
-    value.is_empty().then_some((row, notes))
-}
-
-fn put_notes(value: &mut Vec<u8>, notes: &Notes) {
-    put(value, notes.mentions.len() as u64);
-    put_ascending(value, notes.mentions.iter());
-    put(value, notes.hidden.len() as u64);
-    for (seq, hide) in &notes.hidden {
-        [*seq, hide.version, hide.time, hide.ordinal].iter().for_each(|field| put(value, *field));
-        value.extend_from_slice(&[hide.counts.into(), hide.alerts]);
-    }
-    for blob in [&notes.metadata, &notes.data] {
-        put(value, blob.as_ref().map_or(0, |blob| blob.len() as u64 + 1));
-        value.extend_from_slice(blob.as_deref().unwrap_or_default());
-    }
-}
-
-fn take_notes(value: &mut &[u8]) -> Option<Notes> {
-    let mut notes = Notes::default();
-    let mut before = 0u64;
-    for _ in 0..take(value)? {
-        before = before.checked_add(take(value).filter(|step| *step > 0)?)?;
-        notes.mentions.push(before);
-    }
-    for _ in 0..take(value)? {
-        let (seq, version, time, ordinal) = (take(value)?, take(value)?, take(value)?, take(value)?);
-        let (counts, alerts) = (take_byte(value)?, take_byte(value)?);
-        (counts <= 1).then_some(())?;
-        notes.hidden.insert(seq, Hide { version, time, ordinal, counts: counts == 1, alerts });
-    }
-    for blob in [&mut notes.metadata, &mut notes.data] {
-        if let Some(length) = take(value)?.checked_sub(1) {
-            let (bytes, rest) = value.split_at_checked(usize::try_from(length).ok()?)?;
-            *blob = Some(bytes.into());
-            *value = rest;
-        }
-    }
-    Some(notes)
 }
 
 /// Writes whether a source sends a broadcast.

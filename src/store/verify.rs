@@ -373,7 +373,7 @@ fn is_row(family: u8, key: &[u8], value: &[u8]) -> bool {
         stored::NAME => value.len() == 8 && key.len() > 2,
         stored::NAME_OF => stored::owner(key).is_some() && !value.is_empty(),
         stored::SOURCE => stored::take_source_row(&key[1..], value).is_some(),
-        stored::CLIENT_ID => key.len() == 17 && stored::client_id_seq(key).is_some(),
+        stored::CLIENT_ID => stored::client_id_seq(key).is_some(),
         stored::COMMIT_TIMES => key.len() == 9 && CommitTimes::decode(value).is_some(),
         stored::GLOBALS => key.len() == 1 && Globals::take(value).is_some(),
         _ => false,
