@@ -2,6 +2,7 @@
 //! Owns: `Cells`, which slot a timeline has and when it is given to another. May touch: `timeline`.
 //! Never: lets go of a head that is not on disk, or of a slot that a row holds.
 
+use super::resident::push_exactly;
 use super::timeline::Head;
 use crate::id::{GroupId, Timeline};
 use ahash::RandomState;
@@ -82,7 +83,7 @@ impl Cells {
                 slot
             }
             None => {
-                self.cells.push(cell);
+                push_exactly(&mut self.cells, cell);
                 (self.cells.len() - 1) as u32
             }
         };

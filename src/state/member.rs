@@ -319,9 +319,10 @@ pub(crate) struct Person {
     pub rows: Vec<Row>,
     /// The slots of the first rows, apart from them: a row is two cache lines.
     first_slots: [u32; SLOTS_LINEAR],
-    further: HashMap<u32, u32, RandomState>,
+    /// Those of the others, with where their rows stand; few have so many, or notes, and an empty map is large.
+    further: Option<Box<HashMap<u32, u32, RandomState>>>,
     /// By slot.
-    notes: HashMap<u32, Box<Notes>, RandomState>,
+    notes: Option<Box<HashMap<u32, Box<Notes>, RandomState>>>,
 }
 
 impl Clone for Person {
@@ -363,11 +364,11 @@ impl Person {
         match self.first_slots.get_mut(index) {
             Some(first) => *first = row.slot,
             None => {
-                self.further.insert(row.slot, index as u32);
+                self.further.get_or_insert_default().insert(row.slot, index as u32);
             }
         }
         if let Some(notes) = notes {
-            self.notes.insert(row.slot, notes);
+            self.notes.get_or_insert_default().insert(row.slot, notes);
         }
         if index < ROWS_EXACT {
             // Most users that are looked at have few rows here.
@@ -378,13 +379,16 @@ impl Person {
 
     /// Keeps only some rows, and names the slots of the others. The user is complete no more.
     pub fn retain(&mut self, mut keeps: impl FnMut(&Row) -> bool) -> Vec<u32> {
+        if self.rows.iter().all(&mut keeps) {
+            return Vec::new();
+        }
         let rows = std::mem::take(&mut self.rows);
-        let mut notes = std::mem::take(&mut self.notes);
-        self.further = HashMap::default();
+        let mut notes = self.notes.take();
+        self.further = None;
         let mut gone = Vec::new();
         for row in rows {
             if keeps(&row) {
-                let notes = notes.remove(&row.slot);
+                let notes = notes.as_mut().and_then(|notes| notes.remove(&row.slot));
                 self.insert(row, notes);
             } else {
                 gone.push(row.slot);
@@ -397,7 +401,7 @@ impl Person {
 
     /// What the user has in the session at `slot` that few have.
     pub fn notes(&self, row: &Row) -> Option<&Notes> {
-        if row.has_notes { self.notes.get(&row.slot).map(|notes| &**notes) } else { None }
+        if row.has_notes { self.notes.as_ref()?.get(&row.slot).map(|notes| &**notes) } else { None }
     }
 
     /// The same, to write in; there is a row.
@@ -405,23 +409,28 @@ impl Person {
         let index = self.index(slot).expect("notes belong to a row");
         let row = &mut self.rows[index];
         row.has_notes = true;
-        (row, self.notes.entry(slot).or_default())
+        (row, self.notes.get_or_insert_default().entry(slot).or_default())
     }
 
     /// Lets go of all that [`Person::notes`] has about a session, whose row says so already.
     pub fn drop_notes(&mut self, slot: u32) {
-        self.notes.remove(&slot);
+        if let Some(notes) = &mut self.notes {
+            notes.remove(&slot);
+        }
     }
 
     /// About how many bytes it takes in memory, besides itself.
     pub fn bytes(&self) -> usize {
-        let notes: usize = self.notes.values().map(|notes| notes.bytes()).sum();
-        self.rows.capacity() * size_of::<Row>() + self.further.capacity() * 10 + notes
+        let notes = |all: &HashMap<u32, Box<Notes>, RandomState>| all.values().map(|notes| notes.bytes() + 16).sum();
+        let notes: usize = self.notes.as_deref().map_or(0, notes);
+        let further = self.further.as_ref().map_or(0, |further| 64 + further.capacity() * 10);
+        self.rows.capacity() * size_of::<Row>() + further + notes
     }
 
     fn index(&self, slot: u32) -> Option<usize> {
         let first = &self.first_slots[..self.rows.len().min(SLOTS_LINEAR)];
-        first.iter().position(|first| *first == slot).or_else(|| self.further.get(&slot).map(|index| *index as usize))
+        let further = || Some(*self.further.as_ref()?.get(&slot)? as usize);
+        first.iter().position(|first| *first == slot).or_else(further)
     }
 }
 

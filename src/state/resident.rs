@@ -19,6 +19,17 @@ use crate::settings::GroupSettings;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// A list that is large grows by this part of it, so that little of it is empty.
+const GROWTH_PART: usize = 8;
+
+/// As `push`.
+pub(super) fn push_exactly<T>(list: &mut Vec<T>, item: T) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(list.len() / GROWTH_PART + 16);
+    }
+    list.push(item);
+}
+
 /// What the disk does not have.
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
@@ -229,16 +240,15 @@ impl State {
         let State { users, people, free_people, pending, .. } = self;
         let index = *users.entry(user).or_insert_with(|| {
             let person = if pending.all_here { Person::new(user) } else { Person::unknown(user) };
-            match free_people.pop() {
-                Some(index) => {
-                    people[index as usize] = person;
-                    index
-                }
-                None => {
-                    people.push(person);
-                    (people.len() - 1) as u32
+            // A place behind the end was given back since.
+            while let Some(index) = free_people.pop() {
+                if let Some(place) = people.get_mut(index as usize) {
+                    *place = person;
+                    return index;
                 }
             }
+            push_exactly(people, person);
+            (people.len() - 1) as u32
         });
         &mut people[index as usize]
     }
@@ -462,8 +472,33 @@ impl State {
                 self.evict_head((position - people) as u32);
             }
             self.pending.sweep = if position < people + self.cells.count() { position + 1 } else { 0 };
+            self.close_ranks();
         }
         true
+    }
+
+    /// Where half of the places for users are nobody's, the last one is given up, and who stood there stands elsewhere.
+    fn close_ranks(&mut self) {
+        let State { users, people, free_people, .. } = self;
+        if 2 * free_people.len() <= people.len() {
+            return;
+        }
+        let Some(last) = people.pop() else { return };
+        if !last.user.is_none() {
+            // Places behind the end were given up since they became free.
+            let free = std::iter::from_fn(|| free_people.pop()).find(|index| (*index as usize) < people.len());
+            let Some(place) = free else {
+                people.push(last);
+                return;
+            };
+            users.insert(last.user, place);
+            people[place as usize] = last;
+        }
+        if people.len() < people.capacity() / 2 {
+            people.shrink_to(people.len() + people.len() / GROWTH_PART);
+            free_people.retain(|index| (*index as usize) < people.len());
+            users.shrink_to(2 * people.len());
+        }
     }
 
     /// The most members that a group among some slots has in memory.

@@ -26,6 +26,7 @@ mod head;
 mod row;
 
 use super::names::Names;
+use super::resident::push_exactly;
 use crate::change::{self, Change, Commit, Decoded};
 use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::segment::key::{put_timeline, take_timeline};
@@ -49,44 +50,57 @@ const ROW: u8 = 1;
 /// Rows on their way to a sorted run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
-    bytes: Vec<u8>,
+    /// Keys and values. In pieces: one large buffer that grows would be copied, and be larger than it need be.
+    pieces: Vec<Vec<u8>>,
     list: Vec<Span>,
 }
 
 /// Where a row stands in [`Entries`].
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    start: usize,
+    piece: u16,
     key: u16,
+    offset: u32,
+    /// The bytes of the value; [`NO_VALUE`] takes the row away.
+    value: u32,
     /// How much of the key filters are asked with.
     prefix: u16,
-    /// `None` takes the row away.
-    value: Option<u32>,
 }
+
+const NO_VALUE: u32 = u32::MAX;
+const PIECE_BYTES: usize = 1 << 20;
 
 impl Entries {
     /// Adds a row, or that there is none, whose filters are asked with the first `prefix` bytes of its key.
     pub fn add(&mut self, key: &[u8], prefix: usize, value: Option<&[u8]>) {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(key);
-        self.bytes.extend_from_slice(value.unwrap_or_default());
-        let value = value.map(|value| u32::try_from(value.len()).expect("no row is that long"));
-        self.list.push(Span { start, key: key.len() as u16, prefix: prefix as u16, value });
+        let bytes = key.len() + value.map_or(0, <[u8]>::len);
+        if self.pieces.last().is_none_or(|piece| piece.capacity() - piece.len() < bytes) {
+            self.pieces.push(Vec::with_capacity(bytes.max(PIECE_BYTES)));
+        }
+        let index = u16::try_from(self.pieces.len() - 1).expect("a sealing writes less than 64 GiB");
+        let piece = &mut self.pieces[usize::from(index)];
+        let offset = piece.len() as u32;
+        piece.extend_from_slice(key);
+        piece.extend_from_slice(value.unwrap_or_default());
+        let value = value.map_or(NO_VALUE, |value| u32::try_from(value.len()).expect("no row is that long"));
+        let span = Span { piece: index, key: key.len() as u16, offset, value, prefix: prefix as u16 };
+        push_exactly(&mut self.list, span);
     }
 
     /// Sorts them by key. Of several with one key the last one added stays.
     pub fn sort(&mut self) {
-        let Entries { bytes, list } = self;
-        let key = |span: &Span| &bytes[span.start..span.start + usize::from(span.key)];
-        list.sort_by(|one, other| key(one).cmp(key(other)).then(other.start.cmp(&one.start)));
+        let Entries { pieces, list } = self;
+        let key = |span: &Span| &pieces[usize::from(span.piece)][span.offset as usize..][..usize::from(span.key)];
+        let place = |span: &Span| (span.piece, span.offset);
+        list.sort_unstable_by(|one, other| key(one).cmp(key(other)).then(place(other).cmp(&place(one))));
         list.dedup_by(|one, before| key(one) == key(before));
     }
 
     /// Key, length of its prefix, and value of each.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], usize, Option<&[u8]>)> {
         self.list.iter().map(|span| {
-            let (key, rest) = self.bytes[span.start..].split_at(span.key.into());
-            (key, span.prefix.into(), span.value.map(|length| &rest[..length as usize]))
+            let (key, rest) = self.pieces[usize::from(span.piece)][span.offset as usize..].split_at(span.key.into());
+            (key, span.prefix.into(), (span.value != NO_VALUE).then(|| &rest[..span.value as usize]))
         })
     }
 

@@ -29,16 +29,17 @@ const CHANGES_PER_CHECK: u64 = 4_096;
 /// What a closed store may leave to be replayed.
 const CLOSE_REPLAY_BYTES_MAX: u64 = 1 << 20;
 /// This part of the memory may be taken by what no sealing has written down, before one begins early.
-const UNSEALED_PART: usize = 4;
+const UNSEALED_PART: u64 = 4;
 
 impl Pipeline {
     pub(super) fn sealing(&self) -> MutexGuard<'_, Sealing> {
         self.sealing.lock().expect("no thread panicked while it sealed")
     }
 
-    /// How many bytes the state may take.
+    /// How many bytes the state may take. The rest of the memory is for sealing and merging, for the indexes of segments, and
+    /// for what an allocator cannot give back.
     pub(super) fn resident_bytes_max(&self) -> usize {
-        usize::try_from(self.options.memory_bytes).unwrap_or(usize::MAX)
+        usize::try_from(self.options.memory_bytes / 4 * 3).unwrap_or(usize::MAX)
     }
 
     /// Seals the oldest closed journal that is not sealed; false if there is none.
@@ -270,7 +271,7 @@ impl Pipeline {
     /// Whether so much waits to be written down that a sealing is due before its journal is full.
     pub(super) fn is_sealing_due(&self) -> bool {
         let state = self.state();
-        state.unsealed_bytes() > self.resident_bytes_max() / UNSEALED_PART
+        state.unsealed_bytes() as u64 > self.options.memory_bytes / UNSEALED_PART
     }
 
     /// Seals all that can be sealed.
