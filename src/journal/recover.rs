@@ -369,6 +369,9 @@ fn copy_on(
     })
 }
 
+/// The room for changes in a file that recovery makes anew is at most this: an opening waits while it is zeroed.
+const MADE_ROOM_BYTES_MAX: u64 = 8 << 20;
+
 pub(super) fn make_file(
     storage: &Arc<dyn Storage>,
     next: &NextFile,
@@ -389,7 +392,8 @@ pub(super) fn make_file(
             if names.contains(&name) {
                 storage.remove(&name).map_err(|error| Error::io("remove", &storage.path(&name), error))?;
             }
-            let length = (journal_bytes + needed + lists).next_multiple_of(FRAMES_OFFSET);
+            let room = journal_bytes.min(MADE_ROOM_BYTES_MAX);
+            let length = (room + needed + lists).next_multiple_of(FRAMES_OFFSET);
             let mut handle = storage.create(&name, length);
             let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
             if has_spare && handle.as_ref().is_err_and(|error| full.contains(&error.kind())) {

@@ -10,8 +10,12 @@ use super::manifest::{Installed, Manifest};
 use crate::change::{self, Decoded};
 use crate::error::{Error, Result};
 use crate::storage::{REWRITABLE_BYTES, Storage, StorageFile};
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+
+/// So much is read at once.
+const PIECE_BYTES: usize = 128 << 10;
 
 /// A journal file whose first page was read and judged, and nothing else of it.
 #[derive(Debug)]
@@ -108,9 +112,41 @@ impl Opened {
     pub fn load(self) -> Result<Loaded> {
         let Opened { handle, path, page: FirstPage { header, stamp, successor } } = self;
         let mut bytes = vec![0; handle.length() as usize];
-        handle.read_at(0, &mut bytes).map_err(|error| Error::io("read", &path, error))?;
+        let split = (stamp.synced as usize).min(bytes.len());
+        let (written, rest) = bytes.split_at_mut(split);
+        handle.read_at(0, written).map_err(|error| Error::io("read", &path, error))?;
+        // Behind a mark that the store was closed nothing was ever written; most opens need not read it.
+        if !ends_closed(written, header.seed()) {
+            read_but_zeros(&*handle, split as u64, rest).map_err(|error| Error::io("read", &path, error))?;
+        }
         Ok(Loaded { handle, path, header, stamp, successor, bytes })
     }
+}
+
+/// Fills `bytes`, which are zeros. Most of them stay so, and take no memory as long as nobody writes them.
+fn read_but_zeros(file: &dyn StorageFile, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+    let mut piece = vec![0; PIECE_BYTES.min(bytes.len())];
+    for (index, part) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
+        let piece = &mut piece[..part.len()];
+        file.read_at(offset + (index * PIECE_BYTES) as u64, piece)?;
+        if !is_zero(piece) {
+            part.copy_from_slice(piece);
+        }
+    }
+    Ok(())
+}
+
+/// Whether the last frame of a file whose frames end with `bytes` is a close mark.
+fn ends_closed(bytes: &[u8], seed: u32) -> bool {
+    let offset = bytes.len().checked_sub(frame::FRAME_HEADER_BYTES).filter(|offset| *offset as u64 >= FRAMES_OFFSET);
+    let decoded = offset.and_then(|offset| frame::decode(&bytes[offset..], seed, offset as u64).ok());
+    decoded.is_some_and(|(header, payload)| header.kind == FrameKind::Close && payload.is_empty())
+}
+
+/// Whether all bytes are zero. Looks at many at once: most of a file may be its unwritten end.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (words, rest) = bytes.as_chunks::<256>();
+    words.iter().all(|word| word.iter().fold(0, |all, byte| all | byte) == 0) && rest.iter().all(|byte| *byte == 0)
 }
 
 impl Loaded {
@@ -141,7 +177,7 @@ impl Loaded {
             let (header, payload) = match frame::decode(rest, seed, scan.end) {
                 Ok(frame) => frame,
                 Err(bad) => {
-                    scan.bad = rest.iter().any(|byte| *byte != 0).then_some(bad);
+                    scan.bad = (!is_zero(rest)).then_some(bad);
                     break;
                 }
             };

@@ -27,7 +27,7 @@ const STEP: usize = 256;
 /// After so many changes it is looked whether memory is short.
 const CHANGES_PER_CHECK: u64 = 4_096;
 /// What a closed store may leave to be replayed.
-const CLOSE_REPLAY_BYTES_MAX: u64 = 1 << 20;
+const CLOSE_REPLAY_BYTES_MAX: u64 = 64 << 10;
 /// This part of the memory may be taken by what no sealing has written down, before one begins early.
 const UNSEALED_PART: u64 = 4;
 

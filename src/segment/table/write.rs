@@ -23,6 +23,8 @@ pub(crate) const KEY_BYTES_MAX: usize = 1024;
 pub(crate) const VALUE_BYTES_MAX: usize = 16 << 20;
 /// Most bytes of a part, unless one entry is larger. A part is put together in memory.
 pub(crate) const PART_BYTES: u64 = 16 << 20;
+/// By so much the memory of a part in the making grows.
+const DATA_STEP_BYTES: usize = 1 << 20;
 /// Offsets in an index have 32 bits.
 const PART_BYTES_MAX: u64 = 1 << 30;
 
@@ -232,6 +234,10 @@ impl Part {
     fn close_block(&mut self) {
         let start = self.data.len();
         let last_key = self.block.last_key().to_vec();
+        if self.data.capacity() - start < self.block.bytes() {
+            // Doubling it would take twice the part in the end.
+            self.data.reserve_exact(DATA_STEP_BYTES.max(self.block.bytes()));
+        }
         self.block.finish(&mut self.data);
         // A part is cut below 1 GiB and one entry has at most 16 MiB.
         let place = BlockPlace { offset: (PAGE_BYTES + start) as u32, length: (self.data.len() - start) as u32 };
@@ -269,6 +275,7 @@ impl Part {
         let in_body = |offset: u64| offset as usize - PAGE_BYTES;
         let filter = in_body(footer.filter_offset())..in_body(footer.index_offset());
         let mut body = self.data;
+        body.reserve_exact(filter.end - body.len() + self.index.len() + 2 * self.top_bytes + BLOCK_BYTES);
         body.resize(filter.end, 0);
         for hash in &self.hashes {
             let line = line_of(*hash, footer.filter_lines) as usize;
