@@ -112,35 +112,22 @@ impl Opened {
     pub fn load(self) -> Result<Loaded> {
         let Opened { handle, path, page: FirstPage { header, stamp, successor } } = self;
         let mut bytes = vec![0; handle.length() as usize];
-        let split = (stamp.synced as usize).min(bytes.len());
-        let (written, rest) = bytes.split_at_mut(split);
-        handle.read_at(0, written).map_err(|error| Error::io("read", &path, error))?;
-        // Behind a mark that the store was closed nothing was ever written; most opens need not read it.
-        if !ends_closed(written, header.seed()) {
-            read_but_zeros(&*handle, split as u64, rest).map_err(|error| Error::io("read", &path, error))?;
-        }
+        read_but_zeros(&*handle, &mut bytes).map_err(|error| Error::io("read", &path, error))?;
         Ok(Loaded { handle, path, header, stamp, successor, bytes })
     }
 }
 
 /// Fills `bytes`, which are zeros. Most of them stay so, and take no memory as long as nobody writes them.
-fn read_but_zeros(file: &dyn StorageFile, offset: u64, bytes: &mut [u8]) -> io::Result<()> {
+fn read_but_zeros(file: &dyn StorageFile, bytes: &mut [u8]) -> io::Result<()> {
     let mut piece = vec![0; PIECE_BYTES.min(bytes.len())];
     for (index, part) in bytes.chunks_mut(PIECE_BYTES).enumerate() {
         let piece = &mut piece[..part.len()];
-        file.read_at(offset + (index * PIECE_BYTES) as u64, piece)?;
+        file.read_at((index * PIECE_BYTES) as u64, piece)?;
         if !is_zero(piece) {
             part.copy_from_slice(piece);
         }
     }
     Ok(())
-}
-
-/// Whether the last frame of a file whose frames end with `bytes` is a close mark.
-fn ends_closed(bytes: &[u8], seed: u32) -> bool {
-    let offset = bytes.len().checked_sub(frame::FRAME_HEADER_BYTES).filter(|offset| *offset as u64 >= FRAMES_OFFSET);
-    let decoded = offset.and_then(|offset| frame::decode(&bytes[offset..], seed, offset as u64).ok());
-    decoded.is_some_and(|(header, payload)| header.kind == FrameKind::Close && payload.is_empty())
 }
 
 /// Whether all bytes are zero. Looks at many at once: most of a file may be its unwritten end.
