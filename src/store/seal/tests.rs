@@ -3,7 +3,9 @@
 //! Never: looks at a file.
 
 use crate::storage::{SimStorage, Storage};
-use crate::{Draft, Durability, HistoryQuery, ManualClock, Options, Peer, Store, Threads, Timestamp, UserId};
+use crate::{
+    Draft, Durability, FlagChange, HistoryQuery, ManualClock, Options, Peer, Store, Threads, Timestamp, UserId,
+};
 use std::sync::Arc;
 
 const BODY_BYTES: usize = 900;
@@ -50,4 +52,35 @@ fn a_timeline_that_pauses_is_found_in_every_journal() {
     assert!(store.statistics().work.seals > 8, "the journals were not sealed");
     store.close().unwrap();
     check_all(&open(&storage), &sent);
+}
+
+/// What was decided while all was in memory had pinned nothing. The first sealing then let its timelines go, or took
+/// one that was not there yet for one on disk, before the change was published.
+#[test]
+fn what_is_decided_before_the_first_sealing_is_applied_after_it() {
+    let storage: Arc<dyn Storage> = SimStorage::new(1);
+    let clock = Arc::new(ManualClock::new(Timestamp(1_000_000_000)));
+    let options = Options::default().threads(Threads::Inline).clock(clock).memory_bytes_max(64 << 10);
+    let store = Store::open_on(storage, options).unwrap();
+    let say = |by: u64, to: u64| store.append(Draft::direct(UserId(by), UserId(to), &[by as u8; BODY_BYTES]));
+    for user in 10..2_000 {
+        drop(say(user, 2));
+    }
+    say(1, 2).wait().unwrap();
+    let pipeline = &store.pipeline;
+    pipeline.roll_now().unwrap();
+    let journal = pipeline.unsealed()[0];
+    let mut job = pipeline.write_down(journal);
+    let (to_old, to_new) = (say(1, 2), say(3, 4));
+    let muted = store.set_flags(UserId(11), Peer::User(UserId(2)), FlagChange::new().muted(true));
+    pipeline.write_segments(&mut job).unwrap();
+    assert!(store.statistics().memory.resident_bytes > 64 << 10, "nothing goes before they are published");
+    assert_eq!(to_old.wait().unwrap().seq.0, 2);
+    assert_eq!(to_new.wait().unwrap().seq.0, 1);
+    muted.wait().unwrap();
+    let digest = store.state_digest().unwrap();
+    pipeline.let_go();
+    assert_eq!(store.state_digest().unwrap(), digest);
+    assert_eq!(say(1, 2).wait().unwrap().seq.0, 3);
+    assert_eq!(say(3, 4).wait().unwrap().seq.0, 2);
 }
