@@ -2,9 +2,10 @@
 //! Owns: nothing. May touch: the handle.
 //! Never: looks at a file.
 
-use crate::storage::{SimStorage, Storage};
+use crate::storage::{CrashPlan, Loss, SimStorage, Storage};
 use crate::{
-    Draft, Durability, FlagChange, HistoryQuery, ManualClock, Options, Peer, Store, Threads, Timestamp, UserId,
+    Draft, Durability, FlagChange, HistoryQuery, ManualClock, Options, Peer, Seq, Store, Threads, Timeline, Timestamp,
+    UserId,
 };
 use std::sync::Arc;
 
@@ -83,4 +84,35 @@ fn what_is_decided_before_the_first_sealing_is_applied_after_it() {
     assert_eq!(store.state_digest().unwrap(), digest);
     assert_eq!(say(1, 2).wait().unwrap().seq.0, 3);
     assert_eq!(say(3, 4).wait().unwrap().seq.0, 2);
+}
+
+/// What is written down of an edit names its place, though its journal is not sealed: recovery may copy that journal to
+/// another file, and the edit was sought where it had been.
+#[test]
+fn an_edit_that_recovery_copied_is_found() {
+    let (ann, bob) = (UserId(1), UserId(2));
+    let storage = SimStorage::new(1);
+    let shared: Arc<dyn Storage> = storage.clone();
+    let store = open(&shared);
+    for body in ["first", "second"] {
+        store.append(Draft::direct(ann, bob, body.as_bytes())).wait().unwrap();
+    }
+    store.sync().unwrap();
+    store.pipeline.roll_now().unwrap();
+    store.edit(ann, Timeline::direct(ann, bob), Seq(1), b"edited").wait().unwrap();
+    assert!(store.pipeline.seal_next().unwrap());
+    let journals =
+        |storage: &SimStorage| storage.names().into_iter().filter(|name| name.ends_with(".journal")).collect();
+    let before: Vec<String> = journals(&storage);
+    let storage = storage.crash_at(storage.operations(), CrashPlan { seed: 1, loss: Loss::All });
+    let shared: Arc<dyn Storage> = storage.clone();
+    let store = open(&shared);
+    assert_ne!(journals(&storage), before, "recovery copied nothing");
+    for round in 0..3 {
+        let page = store.history(bob, Peer::User(ann), &HistoryQuery::oldest()).unwrap();
+        let shown: Vec<&[u8]> = page.messages.iter().map(|message| &*message.body).collect();
+        assert_eq!(shown, [&b"edited"[..], b"second"], "round {round}");
+        // Also once the edit has an index, and once it was merged.
+        if round == 0 { store.seal().unwrap() } else { store.purge().map(|_| ()).unwrap() }
+    }
 }
