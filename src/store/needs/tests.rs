@@ -29,6 +29,7 @@ fn store() -> Store {
     for user in [ANN, BOB] {
         store.join(GroupId(1), user).wait().unwrap();
     }
+    store.append(Draft::group(GroupId(1), ANN, b"welcome")).wait().unwrap();
     store.append(Draft::broadcast(Source::System(SYSTEM), b"to all")).wait().unwrap();
     store.seal().unwrap();
     store.close().unwrap();
