@@ -35,6 +35,9 @@ pub(super) fn push_exactly<T>(list: &mut Vec<T>, item: T) {
 pub(super) struct Pending {
     /// Nothing lies only on disk.
     pub all_here: bool,
+    /// Changes up to this version were decided while nothing did, and pinned nothing: until they are applied
+    /// nothing goes, and what is not in memory is not at all.
+    unpinned: u64,
     round: u32,
     /// The rounds up to this one are on disk.
     sealed: u32,
@@ -71,6 +74,7 @@ impl Pending {
     pub fn new() -> Pending {
         Pending {
             all_here: true,
+            unpinned: 0,
             round: 1,
             sealed: 0,
             lists: Lists::default(),
@@ -78,6 +82,11 @@ impl Pending {
             resident_bytes: 0,
             sweep: 0,
         }
+    }
+
+    /// Whether what is not in memory is not at all, for a change that comes after `version`.
+    fn is_all_here_at(&self, version: u64) -> bool {
+        self.all_here || version < self.unpinned
     }
 
     fn is_on_disk(&self, unsealed: Unsealed) -> bool {
@@ -237,9 +246,9 @@ impl State {
     }
 
     pub(super) fn person_or_insert(&mut self, user: UserId) -> &mut Person {
-        let State { users, people, free_people, pending, .. } = self;
+        let State { users, people, free_people, pending, version, .. } = self;
         let index = *users.entry(user).or_insert_with(|| {
-            let person = if pending.all_here { Person::new(user) } else { Person::unknown(user) };
+            let person = if pending.is_all_here_at(*version) { Person::new(user) } else { Person::unknown(user) };
             // A place behind the end was given back since.
             while let Some(index) = free_people.pop() {
                 if let Some(place) = people.get_mut(index as usize) {
@@ -257,7 +266,8 @@ impl State {
     pub(super) fn head_to_change(&mut self, timeline: Timeline, settings: GroupSettings, version: u64) -> u32 {
         let slot = self.cells.slot_or_insert(timeline);
         if !matches!(self.cells.get(slot).standing, Standing::Here(_)) {
-            let is_known = self.pending.all_here || matches!(self.cells.get(slot).standing, Standing::Absent);
+            let is_here = self.pending.is_all_here_at(self.version);
+            let is_known = is_here || matches!(self.cells.get(slot).standing, Standing::Absent);
             debug_assert!(is_known, "a timeline is made only if there is none on disk: {timeline}");
             let cell = self.cells.get_mut(slot);
             cell.newest = version;
@@ -302,7 +312,7 @@ impl State {
     /// A row that is about to change; made if there is none.
     pub(super) fn row_to_change(&mut self, user: UserId, slot: u32) -> &mut Row {
         if self.person_or_insert(user).row(slot).is_none() {
-            let is_known = self.pending.all_here || self.person_or_insert(user).is_complete;
+            let is_known = self.pending.is_all_here_at(self.version) || self.person_or_insert(user).is_complete;
             debug_assert!(is_known, "a row is made only if there is none on disk: {}", user.0);
             self.cells.get_mut(slot).rows += 1;
             self.person_or_insert(user).insert(Row::outside(slot), None);
@@ -423,12 +433,16 @@ impl State {
     }
 
     /// The frozen round is on disk, and so is the index of its journal. The heads whose places that index
-    /// has now.
-    pub fn sealed(&mut self) -> Vec<u32> {
+    /// has now. `decided` is the newest version that is decided, and nothing is decided meanwhile; asked for only
+    /// while all is here.
+    pub fn sealed(&mut self, decided: u64) -> Vec<u32> {
         let Some(frozen) = self.pending.frozen.take() else { return Vec::new() };
         self.pending.sealed = self.pending.round - 1;
         // Until now all of it was in memory.
-        self.pending.all_here = false;
+        if std::mem::take(&mut self.pending.all_here) {
+            self.pending.unpinned = decided;
+            self.names.pin(decided);
+        }
         self.dedup.forget_up_to(frozen.journal);
         self.names.sealed(&self.pending.lists.names);
         frozen.heads
@@ -458,7 +472,7 @@ impl State {
     /// Lets go of what is on disk and was not used since the last sweep, while more than `bytes_max` are in
     /// memory. At most `count` things are looked at. False if all is well.
     pub fn evict(&mut self, count: usize, bytes_max: usize) -> bool {
-        if self.pending.all_here {
+        if self.pending.is_all_here_at(self.version) {
             return false;
         }
         for _ in 0..count {

@@ -83,7 +83,7 @@ impl Store {
     pub fn hide(&self, user: UserId, peer: Peer, seqs: &[Seq]) -> Ticket<Effect> {
         let plan = check("messages to hide", seqs.len(), HIDE_SEQS_MAX)
             .and_then(|()| self.session_timeline(user, peer))
-            .and_then(|timeline| plan_hide(&self.pipeline, timeline, user, seqs));
+            .and_then(|timeline| self.pipeline.of_one_moment(|| plan_hide(&self.pipeline, timeline, user, seqs)));
         self.planned(
             plan,
             |plan, _, _, all| needs::session(plan.user, plan.timeline, all),

@@ -280,12 +280,14 @@ fn gather(
 
 /// The seqs whose timestamps lie in a range; timestamps rise with seqs.
 fn seqs_of_times(pipeline: &Pipeline, timeline: Timeline, low: u64, high: u64) -> Result<(u64, u64)> {
-    let tip = pipeline.look(|state| state.head_of(timeline).map(|head| head.tip))?;
-    let Some(tip) = tip else { return Ok((1, 0)) };
-    let (trim, last) = (tip.trim(), tip.last);
-    let first = pipeline.first_not(timeline, trim + 1, last, |stored| stored.append.timestamp < low)?;
-    let after = pipeline.first_not(timeline, first, last, |stored| stored.append.timestamp <= high)?;
-    Ok((first, after - 1))
+    pipeline.of_one_moment(|| {
+        let tip = pipeline.look(|state| state.head_of(timeline).map(|head| head.tip))?;
+        let Some(tip) = tip else { return Ok((1, 0)) };
+        let (trim, last) = (tip.trim(), tip.last);
+        let first = pipeline.first_not(timeline, trim + 1, last, |stored| stored.append.timestamp < low)?;
+        let after = pipeline.first_not(timeline, first, last, |stored| stored.append.timestamp <= high)?;
+        Ok((first, after - 1))
+    })
 }
 
 fn inclusive(start: Bound<u64>, end: Bound<u64>) -> (u64, u64) {

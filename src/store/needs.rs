@@ -110,3 +110,6 @@ pub(super) fn member(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
 pub(super) fn removal(user: UserId, needs: &mut Vec<Need>) {
     needs.extend([Need::Rows(user), Need::Person(user), Need::NameOf(NameKind::User, user.0)]);
 }
+
+#[cfg(test)]
+mod tests;

@@ -115,7 +115,12 @@ impl Store {
         let mut tickets: Vec<Ticket<Effect>> = Vec::new();
         for (timeline, mut seq, trim) in sent {
             while seq > trim {
-                let append = self.pipeline.stored(timeline, seq)?.append;
+                let append = match self.pipeline.stored(timeline, seq) {
+                    Ok(stored) => stored.append,
+                    // Trimmed meanwhile, as is all before it.
+                    Err(error) if error.kind() == ErrorKind::Trimmed => break,
+                    Err(error) => return Err(error),
+                };
                 let (ordinal, counts, alerts) = (append.ordinal, append.counts, append.alerts);
                 let found = Some(AmendFound { ordinal, counts, alerts, body_version: 0, is_same: false });
                 let plan = AmendPlan { timeline, seq, by: UserId::NONE, recalls: true, found };

@@ -733,7 +733,7 @@ impl Pipeline {
         }
     }
 
-    fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
+    pub(super) fn sequencer(&self) -> MutexGuard<'_, Sequencer> {
         self.sequencer.lock().expect("no thread panicked while it sequenced")
     }
 

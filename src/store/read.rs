@@ -3,7 +3,7 @@
 //! Never: holds the state's lock while it touches a message's bytes.
 
 use super::pipeline::Pipeline;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::id::{ClientId, Seq, Timeline, UserId, Version};
 use crate::journal::{FileTable, Place, Stored};
 use crate::settings::Settings;
@@ -176,6 +176,11 @@ fn missing(timeline: Timeline, seq: u64) -> Error {
     Error::corruption_at(std::path::Path::new("index"), seq, expected, "none or another")
 }
 
+#[cold]
+fn trimmed(timeline: Timeline, seq: u64) -> Error {
+    Error::new(ErrorKind::Trimmed, format!("the message was trimmed: {timeline} seq={seq}"))
+}
+
 impl Reader {
     /// Of the moment of `state`. `now` is the clock.
     pub fn of(state: &State, now: u64) -> Reader {
@@ -252,26 +257,44 @@ impl Reader {
 }
 
 impl Pipeline {
-    /// Reads a published message's record.
+    /// Reads a published message's record, as of now. `Trimmed` if it is gone: whoever saw it at an earlier moment
+    /// looks again, see [`Pipeline::of_one_moment`].
     pub(super) fn stored(&self, timeline: Timeline, seq: u64) -> Result<Stored> {
-        let (at, files) = self.whereabouts(timeline, seq)?;
-        files.read(timeline, seq, at.ok_or_else(|| missing(timeline, seq))?)
+        #[cfg(test)]
+        tests::before_read();
+        let (at, trim, files) = self.look(|state| {
+            let head = state.head_of(timeline);
+            let trim = head.map_or(0, |head| head.tip.trim());
+            (head.and_then(|head| head.whereabouts(seq)), trim, Files::of(state))
+        })?;
+        match files.read(timeline, seq, at.ok_or_else(|| missing(timeline, seq))?) {
+            Err(_) if seq <= trim => Err(trimmed(timeline, seq)),
+            read => read,
+        }
     }
 
-    /// Where to look for a message, if it is published, and the files of that moment.
-    pub(super) fn whereabouts(&self, timeline: Timeline, seq: u64) -> Result<(Option<Whereabouts>, Files)> {
-        self.look(|state| (state.head_of(timeline).and_then(|head| head.whereabouts(seq)), Files::of(state)))
+    /// What `read` finds that looks at the state and then, at later moments, for messages: once more for as long as
+    /// one that it saw was trimmed meanwhile. It must begin with a look of its own.
+    pub(super) fn of_one_moment<T>(&self, mut read: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            match read() {
+                Err(error) if error.kind() == ErrorKind::Trimmed => {}
+                found => return found,
+            }
+        }
     }
 
     /// The ordinal of a published message; 0 before the first. Of a trimmed one, which no mark or floor can
     /// stand on any more, one that is not below it.
     pub(super) fn ordinal(&self, timeline: Timeline, seq: u64) -> Result<u64> {
-        let tip = self.look(|state| state.head_of(timeline).map(|head| head.tip))?;
-        match tip {
-            Some(tip) if seq <= tip.trim() => Ok(tip.trim_ordinal().min(seq)),
-            None => Ok(0),
-            Some(_) => Ok(self.stored(timeline, seq)?.append.ordinal),
-        }
+        self.of_one_moment(|| {
+            let tip = self.look(|state| state.head_of(timeline).map(|head| head.tip))?;
+            match tip {
+                Some(tip) if seq <= tip.trim() => Ok(tip.trim_ordinal().min(seq)),
+                None => Ok(0),
+                Some(_) => Ok(self.stored(timeline, seq)?.append.ordinal),
+            }
+        })
     }
 
     /// The first seq of `low..=high + 1` whose record does not hold `is_before`, which holds for a
@@ -295,3 +318,6 @@ impl Pipeline {
         Ok(low)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -132,11 +132,15 @@ impl Pipeline {
         let sealed = (journal.file_id, journal.last_version);
         self.install_segments(made, Vec::new(), Vec::new(), Some(sealed))?;
         let heads = {
+            // Whoever decides with all in memory keeps nothing there; from the first sealing on things may go.
+            let is_first = self.state().is_all_here();
+            let sequencer = is_first.then(|| self.sequencer());
+            let decided = sequencer.as_ref().map_or(0, |sequencer| sequencer.last_version());
             let mut state = self.state_mut();
             let generation = state.segments.generation + 1;
             state.segments = Arc::new(Segments { rows, units, generation });
             state.forget_commit_times(journal.last_version);
-            state.sealed()
+            state.sealed(decided)
         };
         for heads in heads.chunks(STEP) {
             self.state_mut().forget_places(heads, journal.file_id);

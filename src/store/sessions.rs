@@ -30,7 +30,7 @@ impl Store {
     /// `ResetRequired` if the cursor does not fit this store any more: begin from nothing, and drop
     /// what `epoch_ends` says was lost. `LimitExceeded`, `InvalidInput` for id 0, `Corruption`.
     pub fn changed(&self, user: UserId, cursor: Option<&Cursor>, query: &ListQuery) -> Result<List> {
-        Ok(self.walk(user, Start::of(cursor), query)?.0)
+        self.pipeline.of_one_moment(|| Ok(self.walk(user, Start::of(cursor), query)?.0))
     }
 
     /// The user's sessions that changed at `since` or later; go on with [`Store::changed`].
@@ -42,7 +42,7 @@ impl Store {
     /// # Errors
     /// `LimitExceeded`, `InvalidInput` for id 0, `Corruption`.
     pub fn changed_since(&self, user: UserId, since: Timestamp, query: &ListQuery) -> Result<List> {
-        Ok(self.walk(user, Start::At(since), query)?.0)
+        self.pipeline.of_one_moment(|| Ok(self.walk(user, Start::At(since), query)?.0))
     }
 
     /// Like [`Store::changed`], but an entry also carries its messages above the walk's base (all that
@@ -55,6 +55,10 @@ impl Store {
     pub fn catch_up(&self, user: UserId, cursor: Option<&Cursor>, query: &CatchUpQuery) -> Result<List> {
         check("messages to catch up with", query.messages, CATCH_UP_MESSAGES_MAX)?;
         check("bytes to catch up with", query.bytes, CATCH_UP_BYTES_MAX)?;
+        self.pipeline.of_one_moment(|| self.walk_with_messages(user, cursor, query))
+    }
+
+    fn walk_with_messages(&self, user: UserId, cursor: Option<&Cursor>, query: &CatchUpQuery) -> Result<List> {
         let (mut list, snapshots, base) = self.walk(user, Start::of(cursor), &query.list)?;
         let (mut messages_left, mut bytes_left) = (query.messages as u64, query.bytes);
         for (entry, snapshot) in list.entries.iter_mut().zip(&snapshots) {
@@ -78,6 +82,10 @@ impl Store {
     pub fn recent(&self, user: UserId, before: Option<&RecentCursor>, query: &ListQuery) -> Result<Recent> {
         query.check()?;
         check_user(user)?;
+        self.pipeline.of_one_moment(|| self.recent_page(user, before, query))
+    }
+
+    fn recent_page(&self, user: UserId, before: Option<&RecentCursor>, query: &ListQuery) -> Result<Recent> {
         let pipeline = &self.pipeline;
         let now = pipeline.now();
         let is_first = before.is_none();
@@ -125,6 +133,10 @@ impl Store {
     /// `InvalidInput` for id 0, `Corruption`.
     pub fn total_unread(&self, user: UserId) -> Result<Totals> {
         check_user(user)?;
+        self.pipeline.of_one_moment(|| self.totals(user))
+    }
+
+    fn totals(&self, user: UserId) -> Result<Totals> {
         let ranges: Vec<Range> = self.pipeline.look(|state| {
             let sessions = Sessions::of(state, user);
             let present = sessions.iter().map(|row| (row, state.head(row.slot)));

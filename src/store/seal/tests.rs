@@ -2,8 +2,11 @@
 //! Owns: nothing. May touch: the handle.
 //! Never: looks at a file.
 
-use crate::storage::{SimStorage, Storage};
-use crate::{Draft, Durability, HistoryQuery, ManualClock, Options, Peer, Store, Threads, Timestamp, UserId};
+use crate::storage::{CrashPlan, Loss, SimStorage, Storage};
+use crate::{
+    Draft, Durability, FlagChange, HistoryQuery, ManualClock, Options, Peer, Seq, Store, Threads, Timeline, Timestamp,
+    UserId,
+};
 use std::sync::Arc;
 
 const BODY_BYTES: usize = 900;
@@ -50,4 +53,66 @@ fn a_timeline_that_pauses_is_found_in_every_journal() {
     assert!(store.statistics().work.seals > 8, "the journals were not sealed");
     store.close().unwrap();
     check_all(&open(&storage), &sent);
+}
+
+/// What was decided while all was in memory had pinned nothing. The first sealing then let its timelines go, or took
+/// one that was not there yet for one on disk, before the change was published.
+#[test]
+fn what_is_decided_before_the_first_sealing_is_applied_after_it() {
+    let storage: Arc<dyn Storage> = SimStorage::new(1);
+    let clock = Arc::new(ManualClock::new(Timestamp(1_000_000_000)));
+    let options = Options::default().threads(Threads::Inline).clock(clock).memory_bytes_max(64 << 10);
+    let store = Store::open_on(storage, options).unwrap();
+    let say = |by: u64, to: u64| store.append(Draft::direct(UserId(by), UserId(to), &[by as u8; BODY_BYTES]));
+    for user in 10..2_000 {
+        drop(say(user, 2));
+    }
+    say(1, 2).wait().unwrap();
+    let pipeline = &store.pipeline;
+    pipeline.roll_now().unwrap();
+    let journal = pipeline.unsealed()[0];
+    let mut job = pipeline.write_down(journal);
+    let (to_old, to_new) = (say(1, 2), say(3, 4));
+    let muted = store.set_flags(UserId(11), Peer::User(UserId(2)), FlagChange::new().muted(true));
+    pipeline.write_segments(&mut job).unwrap();
+    assert!(store.statistics().memory.resident_bytes > 64 << 10, "nothing goes before they are published");
+    assert_eq!(to_old.wait().unwrap().seq.0, 2);
+    assert_eq!(to_new.wait().unwrap().seq.0, 1);
+    muted.wait().unwrap();
+    let digest = store.state_digest().unwrap();
+    pipeline.let_go();
+    assert_eq!(store.state_digest().unwrap(), digest);
+    assert_eq!(say(1, 2).wait().unwrap().seq.0, 3);
+    assert_eq!(say(3, 4).wait().unwrap().seq.0, 2);
+}
+
+/// What is written down of an edit names its place, though its journal is not sealed: recovery may copy that journal to
+/// another file, and the edit was sought where it had been.
+#[test]
+fn an_edit_that_recovery_copied_is_found() {
+    let (ann, bob) = (UserId(1), UserId(2));
+    let storage = SimStorage::new(1);
+    let shared: Arc<dyn Storage> = storage.clone();
+    let store = open(&shared);
+    for body in ["first", "second"] {
+        store.append(Draft::direct(ann, bob, body.as_bytes())).wait().unwrap();
+    }
+    store.sync().unwrap();
+    store.pipeline.roll_now().unwrap();
+    store.edit(ann, Timeline::direct(ann, bob), Seq(1), b"edited").wait().unwrap();
+    assert!(store.pipeline.seal_next().unwrap());
+    let journals =
+        |storage: &SimStorage| storage.names().into_iter().filter(|name| name.ends_with(".journal")).collect();
+    let before: Vec<String> = journals(&storage);
+    let storage = storage.crash_at(storage.operations(), CrashPlan { seed: 1, loss: Loss::All });
+    let shared: Arc<dyn Storage> = storage.clone();
+    let store = open(&shared);
+    assert_ne!(journals(&storage), before, "recovery copied nothing");
+    for round in 0..3 {
+        let page = store.history(bob, Peer::User(ann), &HistoryQuery::oldest()).unwrap();
+        let shown: Vec<&[u8]> = page.messages.iter().map(|message| &*message.body).collect();
+        assert_eq!(shown, [&b"edited"[..], b"second"], "round {round}");
+        // Also once the edit has an index, and once it was merged.
+        if round == 0 { store.seal().unwrap() } else { store.purge().map(|_| ()).unwrap() }
+    }
 }

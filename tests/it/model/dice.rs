@@ -389,6 +389,23 @@ impl Draw {
         }
     }
 
+    /// A client in mid-walk reads on in what it holds, and hears of amendments; a power cut takes both back.
+    pub fn lose_what_was_read(&mut self) {
+        let (by, with) = self.session();
+        let (by, limit) = (by.max(1), self.rng.pick(&[1, 2, 100]));
+        let follow = |limit, whole| Op::Follow { by, limit, messages: 1_000, bytes: 1 << 20, whole };
+        let amendments = |again| Op::Amendments { by, with, again, limit: 1_000 };
+        self.ops.extend([Op::Sync, follow(limit, false)]);
+        for _ in 0..self.rng.between(1, 4) {
+            let post = self.post();
+            self.ops.push(Op::Write(How::Buffered, Write::Append(post)));
+        }
+        let seed = self.rng.below(1 << 20);
+        self.ops.extend([Op::ReadOn { by }, amendments(false)]);
+        self.ops.push(Op::Restart(Restart::Crash(Lost::All, seed)));
+        self.ops.extend([follow(100, true), amendments(true)]);
+    }
+
     pub fn page_size(&mut self) -> PageSize {
         PageSize {
             limit: self.rng.pick(&[None, None, Some(0), Some(1), Some(1), Some(2), Some(3), Some(1_000), Some(1_001)]),

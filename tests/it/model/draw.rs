@@ -535,6 +535,7 @@ impl Draw {
                 let (by, source, target) = (self.asker(), self.slot(), self.slot());
                 self.ops.push(Op::Copy { by, source, target });
             }
+            80..84 => self.lose_what_was_read(),
             _ => {
                 let restart = self.restart();
                 self.ops.push(Op::Restart(restart));

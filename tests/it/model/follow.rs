@@ -74,7 +74,10 @@ impl Run<'_> {
             for (entry, real) in sessions.entries.iter().zip(&list.entries) {
                 self.take_entry(user(by), &mut follower, entry, real.amendments_more)?;
             }
-            follower.top = self.store().version().get();
+            // A page of nothing, with more to come, hands out nothing.
+            if !sessions.entries.is_empty() || !sessions.more {
+                follower.top = self.store().version().get();
+            }
             follower.cursor = Some((list.next, place));
             follower.has_walked |= !sessions.more;
             if !sessions.more {
@@ -85,6 +88,20 @@ impl Run<'_> {
                 return Ok(());
             }
         }
+    }
+
+    /// The newest of each session that it holds, whatever its cursor says: this may be of after the cursor.
+    pub fn read_on(&mut self, by: u8) -> Checked {
+        let mut follower = std::mem::take(&mut self.followers[by as usize]);
+        for (peer, held) in &mut follower.held {
+            let query = HistoryQuery::newest().seqs(Seq(held.first)..).limit(5);
+            let Ok(page) = self.store().history(user(by), *peer, &query) else { continue };
+            let pulled = page.messages.iter().map(Shown::from).map(|shown| (shown.seq, ageless(&shown)));
+            held.messages.extend(pulled);
+            follower.top = self.store().version().get();
+        }
+        self.followers[by as usize] = follower;
+        Ok(())
     }
 
     fn take_entry(

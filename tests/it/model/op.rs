@@ -71,6 +71,10 @@ pub enum Op {
         bytes: usize,
         whole: bool,
     },
+    /// Such a client reads on in what it holds, without a walk.
+    ReadOn {
+        by: u8,
+    },
     Recent {
         by: u8,
         again: bool,

@@ -175,6 +175,7 @@ impl<'a> Run<'a> {
             Op::Follow { by, limit, messages, bytes, whole } => {
                 self.follow(*by, *limit, (*messages, *bytes), *whole)?;
             }
+            Op::ReadOn { by } => self.read_on(*by)?,
             Op::Since { by, slot, page, time } => self.ask_since(*by, *slot, page, *time)?,
             Op::Recent { by, again, page } => self.ask_recent(*by, *again, page)?,
             Op::Totals { by } => self.ask_totals(*by)?,
