@@ -217,6 +217,25 @@ fn every_flipped_bit_is_found() {
     assert_eq!(damages(&table).len(), 0);
 }
 
+/// What was read once is not held against its checksum at each look; whoever verifies, or copies, looks again.
+#[test]
+fn verifying_checks_again_what_was_read() {
+    let directory = std::env::temp_dir().join(format!("restante-table-again-{}", std::process::id()));
+    let storage: Arc<dyn Storage> = Arc::new(RealStorage::new(&directory, ReadMode::Mapped).unwrap());
+    let (table, model) = small(&storage);
+    ask(&table, &model, "whole").unwrap();
+    let offset = REWRITABLE_BYTES + 40;
+    let mut bytes = std::fs::read(table.path()).unwrap();
+    bytes[offset as usize] ^= 1;
+    // In place: the mapping sees it.
+    std::fs::write(table.path(), &bytes).unwrap();
+    assert!(table.checked.has(REWRITABLE_BYTES, 64), "the first block was read");
+    let found = damages(&table);
+    assert!(found.iter().any(|error| error.corruption().is_some_and(|at| at.offset == REWRITABLE_BYTES)), "{found:?}");
+    assert!(ask(&table, &model, "after verifying").is_err(), "what verifying found is not believed any more");
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
 #[test]
 fn every_truncation_is_found() {
     let sim = SimStorage::new(1);

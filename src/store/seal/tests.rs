@@ -55,6 +55,25 @@ fn a_timeline_that_pauses_is_found_in_every_journal() {
     check_all(&open(&storage), &sent);
 }
 
+/// Of a timeline that is only on disk, an append to it loads the head and the sender's row. The other one's row
+/// matters only to a message that opens the session.
+#[test]
+fn an_append_loads_no_more_than_it_needs() {
+    let storage: Arc<dyn Storage> = SimStorage::new(4);
+    let store = open(&storage);
+    let say = |store: &Store, body: &[u8]| store.append(Draft::direct(UserId(1), UserId(2), body)).wait().unwrap();
+    say(&store, b"opens");
+    say(&store, b"goes on");
+    store.seal().unwrap();
+    store.close().unwrap();
+    let store = open(&storage);
+    let before = store.statistics().cache.loads;
+    say(&store, b"after");
+    assert_eq!(store.statistics().cache.loads - before, 2);
+    let shown = store.history(UserId(2), Peer::User(UserId(1)), &HistoryQuery::oldest()).unwrap();
+    assert_eq!(shown.messages.len(), 3);
+}
+
 /// What was decided while all was in memory had pinned nothing. The first sealing then let its timelines go, or took
 /// one that was not there yet for one on disk, before the change was published.
 #[test]
