@@ -224,14 +224,13 @@ fn verifying_checks_again_what_was_read() {
     let storage: Arc<dyn Storage> = Arc::new(RealStorage::new(&directory, ReadMode::Mapped).unwrap());
     let (table, model) = small(&storage);
     ask(&table, &model, "whole").unwrap();
-    let offset = REWRITABLE_BYTES + 40;
     let mut bytes = std::fs::read(table.path()).unwrap();
-    bytes[offset as usize] ^= 1;
+    // In a value: nothing but the checksum tells.
+    let value = bytes.windows(64).position(|window| window == [9; 64]).unwrap();
+    bytes[value] ^= 1;
     // In place: the mapping sees it.
     std::fs::write(table.path(), &bytes).unwrap();
-    assert!(table.checked.has(REWRITABLE_BYTES, 64), "the first block was read");
-    let found = damages(&table);
-    assert!(found.iter().any(|error| error.corruption().is_some_and(|at| at.offset == REWRITABLE_BYTES)), "{found:?}");
+    assert_eq!(damages(&table).len(), 1);
     assert!(ask(&table, &model, "after verifying").is_err(), "what verifying found is not believed any more");
     std::fs::remove_dir_all(&directory).unwrap();
 }
