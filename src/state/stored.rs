@@ -8,7 +8,7 @@
 //! | `T`, timeline, 1, seq | what became of a message |
 //! | `T`, timeline, 2, kind, chunk | the seqs of a chunk that alert, as differences |
 //! | `T`, timeline, 3, user | a member's seat |
-//! | `T`, timeline, 4, chunk | version and ordinal of a broadcast's messages, as differences |
+//! | `T`, timeline, 4, chunk | version and ordinal of a broadcast's messages |
 //! | `T`, timeline, 5 | a group's metadata |
 //! | `U`, user, 0 | since when it exists |
 //! | `U`, user, 1, timeline | a row with its notes |
