@@ -145,3 +145,27 @@ fn take_notes(value: &mut &[u8]) -> Option<Notes> {
     }
     Some(notes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_row_in_the_format_document_is_this() {
+        let flags = Flags { pinned: true, muted: false, marked_unread: false };
+        let row = Row { presence: Presence::Member, flags, version: 300, time: 1_000, own_last: 5, ..Row::outside(0) };
+        let row = Row { read: 5, read_ordinal: 4, read_max: 5, joined_version: 290, joined_time: 900, ..row };
+        let mut entries = Entries::default();
+        add_row(&mut entries, UserId(1), Timeline::direct(UserId(1), UserId(2)), &row, None);
+        let (_, _, value) = entries.iter().next().unwrap();
+        let expected = [0x41, 0xbf, 0x03, 0xac, 0x02, 0xe8, 0x07, 0x05, 0x01, 0x02, 0x01, 0x14, 0xc8, 0x01];
+        assert_eq!(value, Some(&expected[..]));
+        let (taken, notes) = take_row(&expected).unwrap();
+        assert!(notes.is_none());
+        assert_eq!(numbers(&taken), numbers(&row));
+        assert_eq!((taken.presence, taken.flags), (row.presence, row.flags));
+        for end in 0..expected.len() {
+            assert!(take_row(&expected[..end]).is_none());
+        }
+    }
+}
