@@ -365,6 +365,14 @@ impl State {
         self.pending.resident_bytes + tables + self.dedup.bytes() + self.commit_times.bytes()
     }
 
+    /// The same as it was noted of each thing.
+    #[cfg(test)]
+    pub fn resident_bytes_summed(&self) -> usize {
+        let heads = self.heads_here(0..self.cells.count()).map(|head| head.reckoned_bytes);
+        let people = self.people.iter().map(|person| person.reckoned_bytes);
+        self.resident_bytes() - self.pending.resident_bytes + heads.chain(people).sum::<usize>()
+    }
+
     /// Ends the round: what it names is written down as it is now. `journal` is the newest whose messages
     /// get an index with it; all its changes are applied.
     pub fn freeze(&mut self, journal: u64, dedup_seed: u64) {

@@ -55,6 +55,29 @@ fn a_timeline_that_pauses_is_found_in_every_journal() {
     check_all(&open(&storage), &sent);
 }
 
+/// What is loaded, grows, is let go of: the sum stays that of what is there, and within its bound.
+#[test]
+fn memory_is_reckoned_as_it_comes_and_goes() {
+    let storage: Arc<dyn Storage> = SimStorage::new(5);
+    let store = open(&storage);
+    for number in 0..MESSAGES {
+        let (one, other) = (UserId(1 + number % 700), UserId(1_000 + number % 300));
+        store.append(Draft::direct(one, other, &[1; BODY_BYTES])).wait().unwrap();
+        if number % 5 == 0 {
+            store.set_flags(one, Peer::User(other), FlagChange::new().pinned(true)).wait().unwrap();
+        }
+        if number % 100 == 0 {
+            let state = store.pipeline.state();
+            assert_eq!(state.resident_bytes(), state.resident_bytes_summed(), "after {number}");
+        }
+    }
+    let statistics = store.statistics();
+    assert!(statistics.work.seals > 8 && statistics.cache.loads > 1_000, "{statistics:?}");
+    store.seal().unwrap();
+    store.pipeline.let_go();
+    assert!(store.pipeline.state().resident_bytes() <= 64 << 10);
+}
+
 /// Of a timeline that is only on disk, an append to it loads the head and the sender's row. The other one's row
 /// matters only to a message that opens the session.
 #[test]
