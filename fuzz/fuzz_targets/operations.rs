@@ -19,7 +19,9 @@ const OPERATIONS_MAX: usize = 200;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
-    let mut run = Run::new(if input.flag() { Durability::Sync } else { Durability::Buffered });
+    let how = input.byte();
+    let durability = if how & 1 == 0 { Durability::Sync } else { Durability::Buffered };
+    let mut run = Run::new(durability, how & 6 == 6);
     for _ in 0..OPERATIONS_MAX {
         if input.is_empty() {
             break;
@@ -34,6 +36,8 @@ fuzz_target!(|bytes: &[u8]| {
 struct Run {
     storage: Arc<SimStorage>,
     clock: Arc<ManualClock>,
+    /// There is so little memory that most of the state lies on disk.
+    is_tight: bool,
     /// How the store is open, and how it will be opened next.
     durability: Durability,
     next_durability: Durability,
@@ -55,14 +59,15 @@ enum End {
 }
 
 impl Run {
-    fn new(durability: Durability) -> Run {
+    fn new(durability: Durability, is_tight: bool) -> Run {
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
         let storage = SimStorage::new(5);
-        let store = Store::open_on(storage.clone(), opening(durability, &clock)).expect("a new store");
+        let store = Store::open_on(storage.clone(), opening(durability, &clock, is_tight)).expect("a new store");
         let digests = BTreeMap::new();
         let mut run = Run {
             storage,
             clock,
+            is_tight,
             durability,
             next_durability: durability,
             store,
@@ -347,14 +352,14 @@ impl Run {
         self.storage = storage;
         self.storage.set_full(false);
         self.durability = self.next_durability;
-        let opened = Store::open_on(self.storage.clone(), opening(self.durability, &self.clock));
+        let opened = Store::open_on(self.storage.clone(), opening(self.durability, &self.clock, self.is_tight));
         let opened = opened.or_else(|error| {
             // A fault that was still ahead struck while opening. What it left must open.
             self.blame(&error);
             let plan = CrashPlan { seed: 2, loss: Loss::Nothing };
             self.storage = self.storage.crash_at(self.storage.operations(), plan);
             self.is_faulty = false;
-            Store::open_on(self.storage.clone(), opening(self.durability, &self.clock))
+            Store::open_on(self.storage.clone(), opening(self.durability, &self.clock, self.is_tight))
         });
         self.store = opened.unwrap_or_else(|error| panic!("the store must open: {error}"));
         let found = self.store.version().0;
@@ -365,9 +370,10 @@ impl Run {
     }
 }
 
-/// With so little memory, and merges of so few files, that most of the state lies on disk.
-fn opening(durability: Durability, clock: &Arc<ManualClock>) -> Options {
-    options(durability, clock).memory_bytes_max(64 << 10).merge_fan_in(2)
+/// `is_tight`: with little memory and merges of few files, which takes time: each step asks for all there is.
+fn opening(durability: Durability, clock: &Arc<ManualClock>, is_tight: bool) -> Options {
+    let options = options(durability, clock);
+    if is_tight { options.memory_bytes_max(64 << 10).merge_fan_in(2) } else { options }
 }
 
 fn version_of_effect(effect: &restante::Effect) -> u64 {
