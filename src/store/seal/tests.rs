@@ -144,7 +144,9 @@ fn what_changes_while_it_is_written_down_is_written_down_before() {
     let storage = SimStorage::new(1);
     let shared: Arc<dyn Storage> = storage.clone();
     let store = open(&shared);
-    let say = |by: u64, text: &[u8]| drop(store.append(Draft::direct(UserId(by), UserId(2), text)).wait().unwrap());
+    let say = |by: u64, text: &[u8]| {
+        store.append(Draft::direct(UserId(by), UserId(2), text)).wait().unwrap();
+    };
     let peer = Peer::User(UserId(2));
     for user in 10..40 {
         say(user, b"one");
