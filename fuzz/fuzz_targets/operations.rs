@@ -6,8 +6,8 @@
 use libfuzzer_sys::fuzz_target;
 use restante::{
     ClientId, CrashPlan, Draft, Durability, Error, ErrorKind, FailEffect, FlagChange, GroupId, GroupSettings, Loss,
-    ManualClock, NameKind, Outcome, Peer, Seq, Settings, SimStorage, Store, Ticket, Timeline, Timestamp, UserId,
-    limits,
+    ManualClock, NameKind, Options, Outcome, Peer, Retention, Seq, Settings, SimStorage, Store, Ticket, Timeline,
+    Timestamp, UserId, limits,
 };
 use restante_fuzz::input::Input;
 use restante_fuzz::reading::{GROUPS, SOURCES, USERS, is_disk_error, recount_all};
@@ -19,7 +19,9 @@ const OPERATIONS_MAX: usize = 200;
 
 fuzz_target!(|bytes: &[u8]| {
     let mut input = Input(bytes);
-    let mut run = Run::new(if input.flag() { Durability::Sync } else { Durability::Buffered });
+    let how = input.byte();
+    let durability = if how & 1 == 0 { Durability::Sync } else { Durability::Buffered };
+    let mut run = Run::new(durability, how & 6 == 6);
     for _ in 0..OPERATIONS_MAX {
         if input.is_empty() {
             break;
@@ -34,6 +36,8 @@ fuzz_target!(|bytes: &[u8]| {
 struct Run {
     storage: Arc<SimStorage>,
     clock: Arc<ManualClock>,
+    /// There is so little memory that most of the state lies on disk.
+    is_tight: bool,
     /// How the store is open, and how it will be opened next.
     durability: Durability,
     next_durability: Durability,
@@ -55,14 +59,15 @@ enum End {
 }
 
 impl Run {
-    fn new(durability: Durability) -> Run {
+    fn new(durability: Durability, is_tight: bool) -> Run {
         let clock = Arc::new(ManualClock::new(Timestamp::from_secs(1_700_000_000)));
         let storage = SimStorage::new(5);
-        let store = Store::open_on(storage.clone(), options(durability, &clock)).expect("a new store");
+        let store = Store::open_on(storage.clone(), opening(durability, &clock, is_tight)).expect("a new store");
         let digests = BTreeMap::new();
         let mut run = Run {
             storage,
             clock,
+            is_tight,
             durability,
             next_durability: durability,
             store,
@@ -170,10 +175,28 @@ impl Run {
             58 => self.clock.step(Timestamp(self.clock_now().0.saturating_add(u64::from(input.word()) << 20))),
             59 => self.store.accept_clock(),
             60 => self.clock.advance(limits::HORIZON_MICROS),
+            61 => self.turn_over(input),
             // A purpose may be found for these; until then they say things.
             _ => drop(self.settle(durability, store.append(Draft::group(group, user, b"hm")), |sent| sent.version.0)),
         }
         self.note();
+    }
+
+    /// What a store does with its files, done on purpose; nobody can tell.
+    fn turn_over(&mut self, input: &mut Input<'_>) {
+        let turned = match input.below(4) {
+            0 => self.store.seal(),
+            1 => self.store.purge().map(drop),
+            2 => self.store.verify().map(|verified| assert!(verified.is_whole(), "nothing was damaged: {verified:?}")),
+            _ => {
+                self.store.pause_merges(input.flag());
+                Ok(())
+            }
+        };
+        match turned {
+            Ok(()) => self.check(),
+            Err(error) => self.blame(&error),
+        }
     }
 
     /// What was done about messages, sessions, groups, people, names and settings.
@@ -213,7 +236,7 @@ impl Run {
             39 => store.set_metadata(user, draw_peer(input, group), &vec![input.byte(); input.below(9)]),
             40 => {
                 let settings = GroupSettings::default().shows_history(input.flag()).members_only(input.flag());
-                store.set_group(group, settings)
+                store.set_group(group, settings.retention(input.flag().then(|| draw_retention(input))))
             }
             41 => store.set_group_metadata(group, &vec![input.byte(); input.below(9)]),
             42 => store.dissolve(group),
@@ -251,6 +274,8 @@ impl Run {
             50 => {
                 let settings = Settings::default().dedup_window_secs(input.word().into());
                 let settings = settings.body_bytes_max(input.word().into()).mentions_max(input.below(4));
+                let settings = settings.retention_user(draw_retention(input)).retention_group(draw_retention(input));
+                let settings = settings.retention_system(draw_retention(input));
                 store.set_settings(settings.latest_bytes_max(1 + usize::from(input.word())))
             }
             _ => {
@@ -327,14 +352,14 @@ impl Run {
         self.storage = storage;
         self.storage.set_full(false);
         self.durability = self.next_durability;
-        let opened = Store::open_on(self.storage.clone(), options(self.durability, &self.clock));
+        let opened = Store::open_on(self.storage.clone(), opening(self.durability, &self.clock, self.is_tight));
         let opened = opened.or_else(|error| {
             // A fault that was still ahead struck while opening. What it left must open.
             self.blame(&error);
             let plan = CrashPlan { seed: 2, loss: Loss::Nothing };
             self.storage = self.storage.crash_at(self.storage.operations(), plan);
             self.is_faulty = false;
-            Store::open_on(self.storage.clone(), options(self.durability, &self.clock))
+            Store::open_on(self.storage.clone(), opening(self.durability, &self.clock, self.is_tight))
         });
         self.store = opened.unwrap_or_else(|error| panic!("the store must open: {error}"));
         let found = self.store.version().0;
@@ -345,11 +370,25 @@ impl Run {
     }
 }
 
+/// `is_tight`: with little memory and merges of few files, which takes time: each step asks for all there is.
+fn opening(durability: Durability, clock: &Arc<ManualClock>, is_tight: bool) -> Options {
+    let options = options(durability, clock);
+    if is_tight { options.memory_bytes_max(64 << 10).merge_fan_in(2) } else { options }
+}
+
 fn version_of_effect(effect: &restante::Effect) -> u64 {
     match effect {
         restante::Effect::Changed(version) => version.0,
         restante::Effect::Unchanged => 0,
     }
+}
+
+/// Mostly nothing, else little.
+fn draw_retention(input: &mut Input<'_>) -> Retention {
+    let bounds = input.byte();
+    let retention = Retention::default().count(if bounds & 1 != 0 { input.below(6) as u64 } else { 0 });
+    let retention = retention.body_bytes(if bounds & 2 != 0 { input.word().into() } else { 0 });
+    retention.age_secs(if bounds & 4 != 0 { u64::from(input.word()) << 4 } else { 0 })
 }
 
 fn draw_user(input: &mut Input<'_>) -> UserId {

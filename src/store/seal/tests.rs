@@ -2,6 +2,7 @@
 //! Owns: nothing. May touch: the handle.
 //! Never: looks at a file.
 
+use super::super::sealing::Job;
 use crate::storage::{CrashPlan, Loss, SimStorage, Storage};
 use crate::{
     Draft, Durability, FlagChange, HistoryQuery, ManualClock, Options, Peer, Seq, Store, Threads, Timeline, Timestamp,
@@ -157,4 +158,47 @@ fn an_edit_that_recovery_copied_is_found() {
         // Also once the edit has an index, and once it was merged.
         if round == 0 { store.seal().unwrap() } else { store.purge().map(|_| ()).unwrap() }
     }
+}
+
+/// A sealing writes down the state of one moment, little by little. What changes before its turn is written down just
+/// before it does: later changes are replayed on top of that, and the older ones are in no journal that is replayed.
+#[test]
+fn what_changes_while_it_is_written_down_is_written_down_before() {
+    let storage = SimStorage::new(1);
+    let shared: Arc<dyn Storage> = storage.clone();
+    let store = open(&shared);
+    let say = |by: u64, text: &[u8]| {
+        store.append(Draft::direct(UserId(by), UserId(2), text)).wait().unwrap();
+    };
+    let peer = Peer::User(UserId(2));
+    for user in 10..40 {
+        say(user, b"one");
+        say(user, b"two");
+        store.edit(UserId(user), Timeline::direct(UserId(user), UserId(2)), Seq(1), b"ONE").wait().unwrap();
+        store.set_metadata(UserId(user), peer, b"friend").wait().unwrap();
+        store.mark_delivered(UserId(user), peer, Seq(2)).wait().unwrap();
+    }
+    store.sync().unwrap();
+    let pipeline = &store.pipeline;
+    pipeline.roll_now().unwrap();
+    let journal = pipeline.unsealed()[0];
+    pipeline.state_mut().freeze(journal.file_id, pipeline.dedup_seed);
+    let version = store.version().0;
+    // The turn of some has come, of others not.
+    assert!(pipeline.state_mut().write_down(20));
+    for user in 10..40 {
+        say(user, b"three");
+        store.set_flags(UserId(user), peer, FlagChange::new().pinned(true)).wait().unwrap();
+    }
+    while pipeline.state_mut().write_down(1) {}
+    let entries = pipeline.state_mut().take_entries();
+    pipeline.write_segments(&mut Job { journal, version, entries, is_indexed: false }).unwrap();
+
+    let digest = store.state_digest().unwrap();
+    let image: Arc<dyn Storage> = storage.deep_clone();
+    let reopened = open(&image);
+    assert_eq!(reopened.state_digest().unwrap(), digest);
+    let page = reopened.history(UserId(17), peer, &HistoryQuery::oldest()).unwrap();
+    let shown: Vec<&[u8]> = page.messages.iter().map(|message| &*message.body).collect();
+    assert_eq!(shown, [&b"ONE"[..], b"two", b"three"]);
 }

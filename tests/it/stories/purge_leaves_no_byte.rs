@@ -1,12 +1,13 @@
 //! What nobody may see any more is in no file, once somebody has asked for that.
-//! Owns: the story `purge_leaves_no_byte`. May touch: the directory of its store.
+//! Owns: the story `purge_leaves_no_byte`, also after power cuts. May touch: the directory of its store.
 //! Never: asks anything but the bytes of files whether a body is in them.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use restante::{
-    Draft, GroupId, GroupSettings, HistoryQuery, Options, Peer, Retention, Seq, Store, Threads, Timeline, Timestamp,
-    UserId,
+    CrashPlan, Draft, Durability, GroupId, GroupSettings, HistoryQuery, Loss, Options, Peer, Retention, Seq,
+    SimStorage, Store, Threads, Timeline, Timestamp, UserId,
 };
 
 use crate::support::TempDir;
@@ -127,5 +128,46 @@ fn purge_leaves_no_byte() {
         let store = Store::open(directory.path(), options()).unwrap();
         assert_eq!(store.state_digest().unwrap(), digest);
         check(&store);
+    }
+}
+
+/// The same after power cuts: what recovery set aside is gone, and what purging took away does not come back.
+#[test]
+fn purge_leaves_no_byte_that_a_power_cut_brings_back() {
+    let whole = CrashPlan { seed: 3, loss: Loss::Nothing };
+    let crashed = |storage: &SimStorage, plan| storage.crash_at(storage.operations(), plan);
+    let open = |storage: &Arc<SimStorage>| {
+        Store::open_on(storage.clone(), options().durability(Durability::Buffered)).unwrap()
+    };
+    let has = |storage: &SimStorage, text: &str| {
+        let bytes = storage.names().into_iter().filter_map(|name| storage.bytes(&name));
+        bytes.filter(|bytes| bytes.windows(text.len()).any(|it| it == text.as_bytes())).count()
+    };
+    let storage = SimStorage::new(3);
+    let store = open(&storage);
+    let (secret, kept) = (needle("sealed secret"), needle("kept"));
+    store.append(Draft::direct(ANN, BOB, secret.as_bytes())).wait().unwrap();
+    store.append(Draft::direct(ANN, BOB, kept.as_bytes())).wait().unwrap();
+    store.seal().unwrap();
+    let aside = needle("secret of a journal that is set aside");
+    store.append(Draft::direct(ANN, BOB, aside.as_bytes())).wait().unwrap();
+
+    // Recovery copies what it keeps, and sets the old file aside as evidence.
+    let storage = crashed(&storage, whole);
+    drop(store);
+    let store = open(&storage);
+    assert!(storage.names().iter().any(|name| name.ends_with(".evidence")), "{:?}", storage.names());
+    assert_eq!(has(&storage, &aside), 2);
+    for seq in [1, 3] {
+        store.recall(ANN, Timeline::direct(ANN, BOB), Seq(seq)).wait().unwrap();
+    }
+    assert!(store.purge().unwrap().files > 0);
+    for loss in [Loss::Nothing, Loss::All, Loss::Prefix, Loss::Random] {
+        for seed in 0..8 {
+            let image = crashed(&storage, CrashPlan { seed, loss });
+            let found = (has(&image, &secret), has(&image, &aside), has(&image, &kept));
+            assert_eq!(found, (0, 0, 1), "{loss:?} seed={seed}: {:?}", image.names());
+            assert!(open(&image).verify().unwrap().is_whole());
+        }
     }
 }
