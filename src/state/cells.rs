@@ -2,7 +2,7 @@
 //! Owns: `Cells`, which slot a timeline has and when it is given to another. May touch: `timeline`.
 //! Never: lets go of a head that is not on disk, or of a slot that a row holds.
 
-use super::resident::push_exactly;
+use super::growth::push_exactly;
 use super::timeline::Head;
 use crate::id::{GroupId, Timeline};
 use ahash::RandomState;

@@ -319,10 +319,16 @@ pub(crate) struct Person {
     pub rows: Vec<Row>,
     /// The slots of the first rows, apart from them: a row is two cache lines.
     first_slots: [u32; SLOTS_LINEAR],
-    /// Those of the others, with where their rows stand; few have so many, or notes, and an empty map is large.
-    further: Option<Box<HashMap<u32, u32, RandomState>>>,
-    /// By slot.
-    notes: Option<Box<HashMap<u32, Box<Notes>, RandomState>>>,
+    /// What few have; two empty maps are as large as a row.
+    more: Option<Box<More>>,
+}
+
+/// What goes with rows, by their slots.
+#[derive(Clone, Debug, Default)]
+struct More {
+    /// Where the rows stand whose slots are not among the first.
+    further: HashMap<u32, u32, RandomState>,
+    notes: HashMap<u32, Box<Notes>, RandomState>,
 }
 
 impl Clone for Person {
@@ -331,8 +337,7 @@ impl Clone for Person {
             pinned: AtomicU64::new(self.pinned.load(Ordering::Relaxed)),
             used: AtomicBool::new(true),
             rows: self.rows.clone(),
-            further: self.further.clone(),
-            notes: self.notes.clone(),
+            more: self.more.clone(),
             ..*self
         }
     }
@@ -364,11 +369,11 @@ impl Person {
         match self.first_slots.get_mut(index) {
             Some(first) => *first = row.slot,
             None => {
-                self.further.get_or_insert_default().insert(row.slot, index as u32);
+                self.more.get_or_insert_default().further.insert(row.slot, index as u32);
             }
         }
         if let Some(notes) = notes {
-            self.notes.get_or_insert_default().insert(row.slot, notes);
+            self.more.get_or_insert_default().notes.insert(row.slot, notes);
         }
         if index < ROWS_EXACT {
             // Most users that are looked at have few rows here.
@@ -383,12 +388,11 @@ impl Person {
             return Vec::new();
         }
         let rows = std::mem::take(&mut self.rows);
-        let mut notes = self.notes.take();
-        self.further = None;
+        let mut more = self.more.take();
         let mut gone = Vec::new();
         for row in rows {
             if keeps(&row) {
-                let notes = notes.as_mut().and_then(|notes| notes.remove(&row.slot));
+                let notes = more.as_mut().and_then(|more| more.notes.remove(&row.slot));
                 self.insert(row, notes);
             } else {
                 gone.push(row.slot);
@@ -401,7 +405,7 @@ impl Person {
 
     /// What the user has in the session at `slot` that few have.
     pub fn notes(&self, row: &Row) -> Option<&Notes> {
-        if row.has_notes { self.notes.as_ref()?.get(&row.slot).map(|notes| &**notes) } else { None }
+        if row.has_notes { self.more.as_ref()?.notes.get(&row.slot).map(|notes| &**notes) } else { None }
     }
 
     /// The same, to write in; there is a row.
@@ -409,27 +413,28 @@ impl Person {
         let index = self.index(slot).expect("notes belong to a row");
         let row = &mut self.rows[index];
         row.has_notes = true;
-        (row, self.notes.get_or_insert_default().entry(slot).or_default())
+        (row, self.more.get_or_insert_default().notes.entry(slot).or_default())
     }
 
     /// Lets go of all that [`Person::notes`] has about a session, whose row says so already.
     pub fn drop_notes(&mut self, slot: u32) {
-        if let Some(notes) = &mut self.notes {
-            notes.remove(&slot);
+        if let Some(more) = &mut self.more {
+            more.notes.remove(&slot);
         }
     }
 
     /// About how many bytes it takes in memory, besides itself.
     pub fn bytes(&self) -> usize {
-        let notes = |all: &HashMap<u32, Box<Notes>, RandomState>| all.values().map(|notes| notes.bytes() + 16).sum();
-        let notes: usize = self.notes.as_deref().map_or(0, notes);
-        let further = self.further.as_ref().map_or(0, |further| 64 + further.capacity() * 10);
-        self.rows.capacity() * size_of::<Row>() + further + notes
+        let more = self.more.as_ref().map_or(0, |more| {
+            let notes: usize = more.notes.values().map(|notes| notes.bytes()).sum();
+            size_of::<More>() + more.further.capacity() * 10 + more.notes.capacity() * 14 + notes
+        });
+        self.rows.capacity() * size_of::<Row>() + more
     }
 
     fn index(&self, slot: u32) -> Option<usize> {
         let first = &self.first_slots[..self.rows.len().min(SLOTS_LINEAR)];
-        let further = || Some(*self.further.as_ref()?.get(&slot)? as usize);
+        let further = || Some(*self.more.as_ref()?.further.get(&slot)? as usize);
         first.iter().position(|first| *first == slot).or_else(further)
     }
 }

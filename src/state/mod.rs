@@ -5,6 +5,8 @@
 
 mod needs;
 
+mod growth;
+
 mod amended;
 
 mod trims;

@@ -10,6 +10,7 @@
 use super::CommitTimes;
 use super::State;
 use super::cells::{NEWEST_UNKNOWN, Standing};
+use super::growth::push_exactly;
 use super::member::{Notes, Person, Row};
 use super::needs::Need;
 use super::stored::{self, Entries, Globals};
@@ -18,17 +19,6 @@ use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::settings::GroupSettings;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// A list that is large grows by this part of it, so that little of it is empty.
-const GROWTH_PART: usize = 8;
-
-/// As `push`.
-pub(super) fn push_exactly<T>(list: &mut Vec<T>, item: T) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(list.len() / GROWTH_PART + 16);
-    }
-    list.push(item);
-}
 
 /// What the disk does not have.
 #[derive(Clone, Debug)]
@@ -517,7 +507,7 @@ impl State {
             people[place as usize] = last;
         }
         if people.len() < people.capacity() / 2 {
-            people.shrink_to(people.len() + people.len() / GROWTH_PART);
+            people.shrink_to(people.len() + people.len() / 8);
             free_people.retain(|index| (*index as usize) < people.len());
             users.shrink_to(2 * people.len());
         }

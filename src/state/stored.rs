@@ -25,8 +25,8 @@ mod head;
 
 mod row;
 
+use super::growth::push_exactly;
 use super::names::Names;
-use super::resident::push_exactly;
 use crate::change::{self, Change, Commit, Decoded};
 use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::segment::key::{put_timeline, take_timeline};
