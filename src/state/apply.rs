@@ -5,6 +5,7 @@
 
 use super::State;
 use super::amended::Amendment;
+use super::lost::LostRun;
 use super::member::{self, Row};
 use super::roster::Seat;
 use super::timeline::{Head, PART_SEQS, Part, Tip, kinds};
@@ -177,6 +178,48 @@ impl State {
             }
         }
         self.commit_times.push(commit.time);
+    }
+
+    /// Applies what must have been done just before the change at `place`, of which nothing is left but that it shows.
+    pub fn apply_before(&mut self, change: &Change, tail: &[u8], place: Place, commit: Commit) {
+        let (version, time) = (self.version, self.time);
+        self.apply(change, tail, place, commit);
+        (self.version, self.time) = (version, time);
+    }
+
+    /// Takes in a record without content that stands in the place of a lost message.
+    pub fn apply_stand_in(&mut self, append: &Append, place: Place, commit: Commit) {
+        let Append { timeline, seq, ordinal, timestamp, .. } = *append;
+        let Commit { version, time } = commit;
+        let slot = self.head_to_change(timeline, GroupSettings::default(), version);
+        let head = self.head_mut(slot);
+        if seq != head.indexed + head.places.len() as u64 + 1 {
+            return;
+        }
+        head.places.push(place);
+        if seq <= head.tip.last {
+            return;
+        }
+        // Whether it opened sessions nobody knows.
+        head.tip = Tip { last: seq, last_timestamp: timestamp, ordinal, version, time, ..head.tip };
+        if let Timeline::Broadcast(_) = timeline {
+            head.sent.push((version, ordinal));
+            head.parts.push(Part::Sent((seq - 1) / PART_SEQS));
+        }
+        let cell = self.cells.get_mut(slot);
+        cell.newest = cell.newest.max(version);
+    }
+
+    /// Notes that messages of a timeline are lost, those of them that were not trimmed: gives the runs that were not.
+    pub fn lose(&mut self, timeline: Timeline, runs: &[LostRun]) -> Vec<LostRun> {
+        let Some(slot) = self.slot(timeline) else { return Vec::new() };
+        let trim = self.head(slot).tip.trim();
+        let runs: Vec<LostRun> = runs.iter().filter_map(|run| run.above(trim)).collect();
+        if !runs.is_empty() {
+            self.touch_head(slot);
+            self.head_mut(slot).lose(&runs);
+        }
+        runs
     }
 
     fn apply_group(&mut self, group: &SetGroup, commit: Commit) {

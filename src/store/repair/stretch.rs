@@ -2,7 +2,7 @@
 //! Owns: `Stretch`, `Left`, what is known of single messages. May touch: `journal`, `segment`, `unit`.
 //! Never: decides what becomes of a stretch.
 
-use crate::change::{self, Append, Change, Commit};
+use crate::change::{self, Append, Change, Commit, Decoded, decode_hides};
 use crate::error::{Error, Result};
 use crate::id::Timeline;
 use crate::journal::{LiveFile, Records, Sealed, SealedJournal, open_sealed_journal};
@@ -33,6 +33,8 @@ pub(super) struct Stretch {
     pub held: Vec<(Timeline, u64, u64)>,
     /// Nobody knows what it held but by what is missing elsewhere.
     pub is_blind: bool,
+    /// It is a journal that was not in segments: what is left of it is to be applied, too.
+    pub is_unsealed: bool,
 }
 
 /// Records that were found in a damaged stretch.
@@ -42,6 +44,10 @@ pub(super) struct Left {
     pub messages: BTreeMap<Timeline, BTreeMap<u64, Found>>,
     /// By timeline, seq and version.
     pub edits: Vec<(Timeline, u64, Found)>,
+    /// All changes, if they are to be applied: version, offset, length.
+    pub changes: Vec<(u64, u64, usize)>,
+    /// The messages that changes of other kinds name: the seq, and how many messages up to it count.
+    pub named: Vec<(Timeline, u64, u64)>,
 }
 
 /// A record that was found.
@@ -90,6 +96,7 @@ impl Stretch {
             left: Left::default(),
             held: Vec::new(),
             is_blind: false,
+            is_unsealed: false,
         }
     }
 
@@ -124,14 +131,24 @@ impl Stretch {
 }
 
 impl Left {
-    /// Reads what the records say that were found.
-    pub(super) fn read(&mut self, file: Arc<dyn StorageFile>, path: &Path, records: &[(u64, usize)]) -> Result<()> {
+    /// Reads what the records say that were found; all changes if `takes_all`.
+    pub(super) fn read(
+        &mut self,
+        file: Arc<dyn StorageFile>,
+        path: &Path,
+        records: &[(u64, usize)],
+        takes_all: bool,
+    ) -> Result<()> {
         let mut bytes = Vec::new();
         for (offset, length) in records.iter().copied() {
             bytes.resize(length, 0);
             file.read_at(offset, &mut bytes).map_err(|error| Error::io("read", path, error))?;
             let mut rest = &bytes[..];
             let Some(decoded) = change::decode_length(&mut rest).and_then(|_| change::decode(rest)) else { continue };
+            if takes_all {
+                self.changes.push((decoded.commit.version, offset, length));
+                self.named.extend(named(&decoded));
+            }
             match &decoded.change {
                 Change::Append(append) => {
                     let facts = Facts::of(append, decoded.commit);
@@ -149,4 +166,26 @@ impl Left {
         self.file = Some(file);
         Ok(())
     }
+}
+
+/// The newest message that a change of another kind says there is.
+fn named(decoded: &Decoded<'_>) -> Option<(Timeline, u64, u64)> {
+    Some(match &decoded.change {
+        Change::Join(join) => (Timeline::Group(join.group), join.joined_at, join.joined_ordinal),
+        Change::Leave(leave) => (Timeline::Group(leave.group), leave.ceiling, leave.ceiling_ordinal),
+        Change::Mark(mark) => {
+            let highest = mark.read.max(mark.read_max).max(mark.delivered_max);
+            (mark.row.timeline, highest, mark.read_ordinal)
+        }
+        Change::Clear(clear) => (clear.row.timeline, clear.floor, clear.floor_ordinal),
+        Change::Hide(hide) => {
+            let hidden = decode_hides(decoded.tail)?;
+            let last = hidden.iter().max_by_key(|hidden| hidden.seq)?;
+            (hide.row.timeline, last.seq, last.ordinal)
+        }
+        Change::Amend(amend) => (amend.timeline, amend.seq, amend.ordinal),
+        Change::Forget(forget) => (forget.timeline, forget.floor, forget.floor_ordinal),
+        Change::Trim(trim) => (trim.timeline, trim.trim, trim.trim_ordinal),
+        _ => return None,
+    })
 }
