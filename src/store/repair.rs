@@ -35,14 +35,13 @@ use crate::state::stored::{self, Entries};
 use crate::state::{LostRun, Part as HeadPart};
 use crate::storage::{RealStorage, Storage};
 use crate::unit::{Segments, Unit, Units, extents, open_messages};
-use end::End;
 use evidence::{damaged_leftovers, set_aside};
 use list::write_list;
 use mend::{mend_globals, mend_heads};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use stretch::{Facts, Stretch};
+use stretch::{End, Facts, Stretch};
 
 /// What a repair could not bring back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

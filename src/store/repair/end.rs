@@ -12,8 +12,9 @@ use super::super::needs::needs_of_change;
 use super::super::open::Opening;
 use super::super::rows::{client_id_hash, load_into};
 use super::rebuild::Tip;
+use super::stretch::{End, LeftChanges};
 use super::{Work, take_id};
-use crate::change::{self, Append, Change, Commit, Decoded, Forget, Join, Opening as RowOpening, RowKey};
+use crate::change::{self, Change, Commit, Decoded, Forget, Join, Opening as RowOpening, RowKey};
 use crate::error::{Error, Result};
 use crate::id::{NameKind, Seq, Timeline, UserId, Version};
 use crate::journal::{
@@ -21,32 +22,8 @@ use crate::journal::{
 };
 use crate::segment::{PART_BYTES, RunPlan, RunWriter, SegmentInfo, SegmentKind};
 use crate::state::stored::{self, Entries};
-use crate::state::{CommitTimes, LostRun, Need, State};
-use crate::storage::StorageFile;
+use crate::state::{CommitTimes, Need, State};
 use std::collections::BTreeMap;
-use std::sync::Arc;
-
-/// What is left of the end of the journal, gathered while its stretches are made anew.
-#[derive(Default)]
-pub(super) struct End {
-    /// Up to where the journal was in segments before: the journal and its last version.
-    pub sealed_through: u64,
-    pub sealed_version: u64,
-    /// The version of the newest change that may have been made.
-    pub last_version: u64,
-    /// Records without content, with the journal they lie in now.
-    pub stand_ins: Vec<(u64, Append, Commit)>,
-    pub lost: BTreeMap<Timeline, Vec<LostRun>>,
-    pub left: Vec<LeftChanges>,
-}
-
-/// What is left of a stretch to be applied.
-pub(super) struct LeftChanges {
-    pub stretch: usize,
-    pub file: Option<Arc<dyn StorageFile>>,
-    /// Version, offset and length of each.
-    pub changes: Vec<(u64, u64, usize)>,
-}
 
 /// Something to apply: by its version, records without content first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

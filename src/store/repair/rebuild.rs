@@ -3,8 +3,7 @@
 //! `state`.
 //! Never: takes what is left of one message for another.
 
-use super::end::LeftChanges;
-use super::stretch::Facts;
+use super::stretch::{Facts, LeftChanges};
 use super::{Work, take_id};
 use crate::change::{self, Append, Change, Commit, Opens};
 use crate::error::{Error, Result};

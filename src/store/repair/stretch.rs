@@ -1,5 +1,5 @@
 //! The records of a stretch of journals, and what is left of them.
-//! Owns: `Stretch`, `Left`, what is known of single messages. May touch: `journal`, `segment`, `unit`.
+//! Owns: `Stretch`, `Left`, `End`, what is known of single messages. May touch: `journal`, `segment`, `unit`.
 //! Never: decides what becomes of a stretch.
 
 use crate::change::{self, Append, Change, Commit, Decoded, decode_hides};
@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::id::Timeline;
 use crate::journal::{LiveFile, Records, Sealed, SealedJournal, open_sealed_journal};
 use crate::segment::{Runs, SegmentInfo, Table};
+use crate::state::LostRun;
 use crate::storage::{Storage, StorageFile};
 use crate::unit::{Unit, extent, open_messages};
 use std::collections::BTreeMap;
@@ -56,6 +57,28 @@ pub(super) struct Found {
     pub offset: u64,
     pub length: usize,
     pub facts: Facts,
+}
+
+/// What is left of the end of the journal, gathered while its stretches are made anew.
+#[derive(Default)]
+pub(super) struct End {
+    /// Up to where the journal was in segments before: the journal and its last version.
+    pub sealed_through: u64,
+    pub sealed_version: u64,
+    /// The version of the newest change that may have been made.
+    pub last_version: u64,
+    /// Records without content, with the journal they lie in now.
+    pub stand_ins: Vec<(u64, Append, Commit)>,
+    pub lost: BTreeMap<Timeline, Vec<LostRun>>,
+    pub left: Vec<LeftChanges>,
+}
+
+/// What is left of a stretch to be applied.
+pub(super) struct LeftChanges {
+    pub stretch: usize,
+    pub file: Option<Arc<dyn StorageFile>>,
+    /// Version, offset and length of each.
+    pub changes: Vec<(u64, u64, usize)>,
 }
 
 /// What is to be known of a message beside a lost one.
