@@ -103,19 +103,26 @@ impl Store {
                 first.unwrap_or_else(|| Error::corruption_at(&path, 0, "a journal that can be read", "another"))
             );
         };
-        let takes_in_end = is_end_damaged(&*storage, &examined)?;
-        let mut work = Work::new(&storage, &examined, takes_in_end)?;
-        work.sort_out()?;
-        if work.repair.files_lost.is_empty() && !takes_in_end {
+        let mut work = Work::new(&storage, &examined)?;
+        let is_end_damaged = is_end_damaged(&*storage, &examined)?;
+        work.sort_out_rows()?;
+        // Where rows are lost, a change that rests on one cannot be replayed as it is.
+        if is_end_damaged || !work.repair.rows_lost.is_empty() {
+            work.take_end();
+        }
+        work.sort_out_units()?;
+        if work.repair.files_lost.is_empty() && !work.takes_in_end {
             // A repair that was cut short may not have got to it.
             let damaged = damaged_leftovers(&*storage, &examined)?;
             set_aside(&*storage, &damaged)?;
             return Ok(work.repair);
         }
-        if examined.torn_previous().is_some() && !takes_in_end {
+        if examined.torn_previous().is_some() && !work.takes_in_end {
             // Such a file cannot be listed as it is.
-            work = Work::new(&storage, &examined, true)?;
-            work.sort_out()?;
+            work = Work::new(&storage, &examined)?;
+            work.take_end();
+            work.sort_out_rows()?;
+            work.sort_out_units()?;
         }
         work.rebuild()?;
         work.finish(&how)
@@ -165,12 +172,12 @@ struct Work<'a> {
 }
 
 impl<'a> Work<'a> {
-    fn new(storage: &'a Arc<dyn Storage>, examined: &'a Examined, takes_in_end: bool) -> Result<Work<'a>> {
+    fn new(storage: &'a Arc<dyn Storage>, examined: &'a Examined) -> Result<Work<'a>> {
         let names = storage.list().map_err(|error| Error::io("list", &storage.path(""), error))?;
         // Also of those that a repair which was cut short did not get to finish.
         let finished = names.iter().map(|name| name.strip_suffix(TMP_SUFFIX).unwrap_or(name));
         let given = finished.filter_map(segment_id).map(|(_, id)| id + 1).max().unwrap_or(0);
-        let mut manifest = examined.manifest.clone();
+        let manifest = examined.manifest.clone();
         let newest = examined.newest_file();
         let end = End {
             sealed_through: manifest.sealed_through,
@@ -178,12 +185,12 @@ impl<'a> Work<'a> {
             last_version: newest.last_version,
             ..End::default()
         };
-        let mut work = Work {
+        Ok(Work {
             storage,
             examined,
             next_segment: given.max(manifest.next_segment),
-            manifest: Manifest::new(),
-            takes_in_end,
+            manifest,
+            takes_in_end: false,
             epoch_end: newest.last_version,
             end,
             rows: Runs::default(),
@@ -193,27 +200,24 @@ impl<'a> Work<'a> {
             lost: BTreeMap::new(),
             damaged: Vec::new(),
             repair: Repair::default(),
-        };
-        if takes_in_end {
-            let mut last = newest;
-            if let Some(torn) = examined.torn_previous() {
-                manifest.journals.pop();
-                // What recovery would leave out stays as it would then.
-                work.damaged.extend([journal_name(torn.file_id), journal_name(newest.file_id)]);
-                work.end.last_version = torn.last_version;
-                work.epoch_end = torn.last_version;
-                last = torn;
-            }
-            manifest.journals.push(last);
-            (manifest.sealed_through, manifest.sealed_version) = (newest.file_id, last.last_version);
-        }
-        work.manifest = manifest;
-        Ok(work)
+        })
     }
 
-    fn sort_out(&mut self) -> Result<()> {
-        self.sort_out_rows()?;
-        self.sort_out_units()
+    /// All journals are to be in segments.
+    fn take_end(&mut self) {
+        let mut last = self.examined.newest_file();
+        let newest_id = last.file_id;
+        self.takes_in_end = true;
+        if let Some(torn) = self.examined.torn_previous() {
+            self.manifest.journals.pop();
+            // What recovery would leave out stays as it would then.
+            self.damaged.extend([journal_name(torn.file_id), journal_name(newest_id)]);
+            self.end.last_version = torn.last_version;
+            self.epoch_end = torn.last_version;
+            last = torn;
+        }
+        self.manifest.journals.push(last);
+        (self.manifest.sealed_through, self.manifest.sealed_version) = (newest_id, last.last_version);
     }
 
     fn of_kind(&self, kind: SegmentKind) -> impl Iterator<Item = SegmentInfo> + use<> {
@@ -509,7 +513,6 @@ impl<'a> Work<'a> {
             }
             rows.extend(run.finish()?.iter().map(|table| table.info()));
         }
-        let mended = !self.repair.rows_lost.is_empty();
         let is_before = |unit: &&Arc<Unit>| unit.hi <= self.end.sealed_through;
         let before = segments.units.iter().filter(is_before).flat_map(|unit| unit.segments().collect::<Vec<_>>());
         let mut before: Vec<SegmentInfo> = before.chain(rows.iter().copied()).collect();
@@ -522,9 +525,6 @@ impl<'a> Work<'a> {
         manifest.journals.retain(|file| file.file_id > sealed_through || is_live(file.file_id));
         if self.takes_in_end {
             manifest.segments.extend(self.take_in_end(&manifest, &before)?);
-            manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
-        } else if mended {
-            manifest.segments.extend(self.take_in_unsealed(&manifest)?);
             manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
         }
         manifest.next_segment = self.next_segment;

@@ -1,70 +1,18 @@
-//! Rows made of what is left elsewhere: heads of their messages, what a store has one of, what is not sealed.
-//! Owns: what of the rows can be had again. May touch: `stretch`, `rebuild`, `open`, `rows`, `journal`, `segment`,
-//! `state`, `unit`.
+//! Rows made of what is left elsewhere: heads of their messages, what a store has one of.
+//! Owns: what of the rows can be had again. May touch: `stretch`, `rows`, `state`, `unit`.
 //! Never: makes up a session or a mark.
 
-use super::super::open::Opening;
 use super::super::rows::load_head;
+use super::Work;
 use super::stretch::Facts;
-use super::{Work, take_id};
 use crate::error::Result;
 use crate::id::{Seq, Timeline};
-use crate::journal::{
-    Found as JournalsFound, Manifest, ReplayTarget, SealedJournal, Unreplayable, open_sealed_journal,
-};
-use crate::segment::{PART_BYTES, RunPlan, RunWriter, SegmentInfo, SegmentKind};
 use crate::state::stored::{self, Entries, Globals};
 use crate::state::{Head, LostRun, PART_SEQS, Part as HeadPart, Tip as HeadTip};
 use crate::unit::{Segments, extents};
 use std::collections::BTreeMap;
 
 impl Work<'_> {
-    /// Writes down what the journals that are not sealed make of the rows that are left: held against those, a change may
-    /// be one that no sequencer makes, and an opening would refuse it.
-    pub(super) fn take_in_unsealed(&mut self, manifest: &Manifest) -> Result<Vec<SegmentInfo>> {
-        let uuids = &self.examined.uuids;
-        let sealed = manifest.sealed().iter().map(|file| open_sealed_journal(&**self.storage, file, uuids));
-        let sealed = sealed.collect::<Result<Vec<SealedJournal>>>()?;
-        let mut opening = Opening::new(self.storage);
-        opening.takes_all = true;
-        opening.begin(&JournalsFound { manifest, sealed: &sealed, uuids })?;
-        let mut failed = None;
-        self.examined.unsealed(&**self.storage, &mut |replayed| {
-            if failed.is_none()
-                && let Err(Unreplayable::Failed(error)) = opening.apply(replayed)
-            {
-                failed = Some(error);
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let seed = opening.dedup_seed.unwrap_or_else(|| xxhash_rust::xxh3::xxh3_64(&uuids[0]));
-        let state = &mut opening.state;
-        let (version, newest) = (state.version, state.segments.rows.tables().map(|table| table.header().first).max());
-        state.freeze(manifest.sealed_through, seed);
-        while state.write_down(usize::MAX) {}
-        let mut entries = state.take_entries();
-        entries.sort();
-        let plan = RunPlan {
-            kind: SegmentKind::Rows,
-            level: 0,
-            uuid: uuids[0],
-            first: newest.unwrap_or(0) + 1,
-            last: 0,
-            first_version: version,
-            last_version: version,
-            part_bytes: PART_BYTES,
-        };
-        let next_segment = &mut self.next_segment;
-        let mut next_id = || take_id(next_segment);
-        let mut run = RunWriter::new(self.storage, plan, &mut next_id);
-        for (key, prefix, value) in entries.iter() {
-            run.add(key, prefix, value)?;
-        }
-        Ok(run.finish()?.iter().map(|table| table.info()).collect())
-    }
-
     /// A message whose newest body was an edit that is lost is lost with it.
     pub(super) fn lose_edits(&mut self, segments: &Segments) -> Result<()> {
         for tip in self.heads()? {
