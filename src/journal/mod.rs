@@ -46,6 +46,7 @@ pub(crate) use directory::{SealedJournal, open_sealed as open_sealed_journal};
 #[cfg(test)]
 pub(crate) use file::open_sealed;
 pub(crate) use file::{FileTable, JournalFile, journal_id, journal_name};
+pub(crate) use header::UUID_OFFSET;
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};

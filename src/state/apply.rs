@@ -5,6 +5,7 @@
 
 use super::State;
 use super::amended::Amendment;
+use super::cells::Standing;
 use super::lost::LostRun;
 use super::member::{self, Row};
 use super::roster::Seat;
@@ -185,6 +186,35 @@ impl State {
         let (version, time) = (self.version, self.time);
         self.apply(change, tail, place, commit);
         (self.version, self.time) = (version, time);
+    }
+
+    /// Makes sure that a row of a user, which is in memory, has its timeline, and a member its seat.
+    pub fn house(&mut self, user: UserId, timeline: Timeline, version: u64) {
+        if self.slot(timeline).is_none() {
+            self.head_to_change(timeline, GroupSettings::default(), version);
+        }
+        let Some(slot) = self.slot(timeline) else { return };
+        let Some(row) = self.row(user, slot).copied().filter(Row::is_present) else { return };
+        let is_seated = self.head(slot).roster.as_ref().is_some_and(|roster| roster.get(user).is_some());
+        if matches!(timeline, Timeline::Group(_)) && !is_seated {
+            let Row { joined_at, read_max, delivered_max, .. } = row;
+            self.take_seat(slot, Seat { user, joined_at, read_max, delivered_max });
+        }
+    }
+
+    /// Makes sure that no row in memory is without its timeline.
+    pub fn house_all(&mut self, version: u64) {
+        let is_all_here = self.is_all_here();
+        let rows = self.people.iter().flat_map(|person| person.rows.iter()).filter(|row| !row.is_blank());
+        let is_lacking = |slot: &u32| match self.cells.get(*slot).standing {
+            Standing::Here(_) => false,
+            Standing::Absent => true,
+            Standing::Unknown => is_all_here,
+        };
+        let lacking: Vec<u32> = rows.map(|row| row.slot).filter(is_lacking).collect();
+        for slot in lacking {
+            self.head_to_change(self.cells.get(slot).timeline, GroupSettings::default(), version);
+        }
     }
 
     /// Takes in a record without content that stands in the place of a lost message.

@@ -395,6 +395,7 @@ impl<'a> Work<'a> {
             (None, None) => return Ok(()),
         };
         let index = Runs::new(stretch.index.clone())?;
+        stretch.is_damaged = !is_whole;
         if stretch.is_unsealed {
             stretch.is_blind = true;
             if !is_whole {

@@ -44,18 +44,11 @@ impl Work<'_> {
             ends.extend(stretch.left.messages.keys().map(|timeline| (*timeline, 0)));
             for (timeline, seq, ordinal) in stretch.left.named.iter().copied() {
                 ends.insert(timeline, 0);
-                let tip = tips.entry(timeline).or_insert(Tip {
-                    timeline,
-                    trim: 0,
-                    trim_ordinal: 0,
-                    last: 0,
-                    ordinal: 0,
-                    indexed: 0,
-                    unit: 0,
-                });
-                tip.last = tip.last.max(seq);
-                tip.ordinal = tip.ordinal.max(ordinal);
+                raise(tips, timeline, seq, ordinal);
             }
+        }
+        if !self.repair.rows_lost.is_empty() {
+            self.hold_by_rows(tips)?;
         }
         ends.extend(tips.keys().map(|timeline| (*timeline, 0)));
         for (timeline, end) in &mut ends {
@@ -89,6 +82,25 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The rows of users name messages, too: of a timeline whose head is lost nothing else may.
+    fn hold_by_rows(&mut self, tips: &mut BTreeMap<Timeline, Tip>) -> Result<()> {
+        let mut sessions = Vec::new();
+        self.rows.walk(&[stored::USER], &mut |key, value| {
+            if let (Some(stored::Owner::User(user)), Some(timeline)) = (stored::owner(key), stored::row_timeline(key))
+                && let Some((row, _)) = stored::take_row(value)
+            {
+                sessions.push((user, timeline));
+                let reached = row.read_max.max(row.delivered_max).max(row.own_last).max(row.joined_at);
+                let seq = reached.max(row.read).max(row.floor).max(row.ceiling);
+                let ordinal = row.read_ordinal.max(row.floor_ordinal).max(row.ceiling_ordinal);
+                raise(tips, timeline, seq, ordinal);
+            }
+            Ok(key.first() == Some(&stored::USER))
+        })?;
+        self.end.sessions = sessions;
+        Ok(())
+    }
+
     /// Applies what is left to what the rows say, and writes down what comes of it as rows. `manifest` is as it will be.
     pub(super) fn take_in_end(&mut self, manifest: &Manifest, live: &[SegmentInfo]) -> Result<Vec<SegmentInfo>> {
         let uuids = &self.examined.uuids;
@@ -107,6 +119,10 @@ impl Work<'_> {
 
         let mut kept = Kept { seed, ..Kept::default() };
         let end = std::mem::take(&mut self.end);
+        for (user, timeline) in end.sessions.iter().copied() {
+            load_into(&mut opening.state, &[Need::Head(timeline), Need::Row(user, timeline)])?;
+            opening.state.house(user, timeline, rows_version);
+        }
         for event in events(&end) {
             if !event.is_found {
                 let (journal, append, commit) = &end.stand_ins[event.index];
@@ -135,6 +151,7 @@ impl Work<'_> {
                 self.repair.messages_lost.push((*timeline, Seq(run.first), Seq(run.last)));
             }
         }
+        opening.state.house_all(end.last_version);
         // What the rows know is not lost, whatever became of the records.
         let known = if rows_are_whole { rows_version } else { end.sealed_version };
         self.repair.versions_lost = kept.holes(end.sealed_version.max(known), end.last_version);
@@ -167,6 +184,14 @@ impl Work<'_> {
         }
         Ok(run.finish()?.iter().map(|table| table.info()).collect())
     }
+}
+
+/// Notes that a message was there, up to and with which so many count.
+fn raise(tips: &mut BTreeMap<Timeline, Tip>, timeline: Timeline, seq: u64, ordinal: u64) {
+    let new = Tip { timeline, trim: 0, trim_ordinal: 0, last: 0, ordinal: 0, indexed: 0, unit: 0 };
+    let tip = tips.entry(timeline).or_insert(new);
+    tip.last = tip.last.max(seq);
+    tip.ordinal = tip.ordinal.max(ordinal);
 }
 
 fn events(end: &End) -> Vec<Event> {

@@ -6,7 +6,9 @@
 //! the same point again if it is cut short: what it makes is in no list until it is done.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::journal::{LiveFile, Manifest, RecoverOptions, Surveyed, begin_with_list, journal_id, survey};
+use crate::journal::{
+    LiveFile, Manifest, RecoverOptions, Surveyed, UUID_OFFSET, begin_with_list, journal_id, journal_name, survey,
+};
 use crate::segment::{SegmentHeader, SegmentInfo, SegmentKind, Table, read_header, segment_id, segment_name};
 use crate::storage::Storage;
 use crate::unit::messages_info;
@@ -132,7 +134,7 @@ pub(super) fn write_list(storage: &Arc<dyn Storage>, options: &RecoverOptions) -
         live.entry(*id).or_insert(LiveFile { file_id: *id, end: MISSING_END, last_version, digest: 0 });
     }
     // Those that are named by others and are not there.
-    let mut is_open_ended = live.is_empty();
+    let mut is_open_ended = false;
     let newest = journals.keys().next_back().copied().unwrap_or(sealed_through);
     for surveyed in journals.values() {
         let Some(successor) = surveyed.successor.filter(|id| *id > sealed_through && !journals.contains_key(id)) else {
@@ -152,6 +154,12 @@ pub(super) fn write_list(storage: &Arc<dyn Storage>, options: &RecoverOptions) -
             });
             is_open_ended |= successor > newest;
         }
+    }
+    if live.keys().next_back().is_none_or(|id| *id <= sealed_through) {
+        // There is always one that is in no segments.
+        let file_id = sealed_through + 1;
+        live.insert(file_id, LiveFile { file_id, end: MISSING_END, last_version: 0, digest: 0 });
+        is_open_ended = true;
     }
     is_open_ended |= journals.get(&newest).is_some_and(|surveyed| surveyed.is_open_ended);
 
@@ -247,7 +255,21 @@ fn find_uuids(storage: &dyn Storage, journals: &[u64], segments: &[(SegmentKind,
             Err(error) => return Err(error),
         }
     }
-    let Some(own) = own.or(all.first().copied()) else { return Ok(Vec::new()) };
+    let mut own = own.or(all.first().copied());
+    for id in journals.iter().rev().filter(|_| own.is_none()).copied().collect::<Vec<u64>>() {
+        // A uuid by which frames are good is the right one, whatever is wrong with the page it stands in.
+        let name = journal_name(id);
+        let path = storage.path(&name);
+        let handle = storage.open(&name).map_err(|error| Error::io("open", &path, error))?;
+        let mut uuid = [0; 16];
+        if handle.read_at(UUID_OFFSET, &mut uuid).is_ok()
+            && survey(storage, id, &[uuid])?.is_some_and(|surveyed| !surveyed.ends.is_empty())
+        {
+            own = own.or(Some(uuid));
+            all.push(uuid);
+        }
+    }
+    let Some(own) = own else { return Ok(Vec::new()) };
     let mut uuids = vec![own];
     for uuid in ancestors.unwrap_or(all) {
         if !uuids.contains(&uuid) {

@@ -49,8 +49,10 @@ pub(super) fn mend_heads(
     entries: &mut Entries,
 ) -> Result<BTreeMap<Timeline, (Head, u64)>> {
     let mut ends: BTreeMap<Timeline, (u64, u64)> = BTreeMap::new();
+    let mut firsts: BTreeMap<Timeline, u64> = BTreeMap::new();
     for unit in segments.units.iter() {
-        for (timeline, _, last) in extents(&unit.index)? {
+        for (timeline, first, last) in extents(&unit.index)? {
+            firsts.entry(timeline).or_insert(first);
             ends.insert(timeline, (last, unit.hi));
         }
     }
@@ -81,6 +83,7 @@ pub(super) fn mend_heads(
             None => read(indexed)?,
         };
         let Some(facts) = facts else { continue };
+        let is_new = known.is_none();
         let (mut head, newest) =
             known.unwrap_or_else(|| (Head::new(timeline, HeadTip::new(Default::default(), 1)), facts.version));
         head.tip = HeadTip {
@@ -93,6 +96,12 @@ pub(super) fn mend_heads(
             ..head.tip
         };
         (head.indexed, head.unit) = (indexed, unit);
+        if let Some(first) = firsts.get(&timeline).filter(|first| is_new && **first > 1) {
+            // What is before the first one that is left was trimmed.
+            let facts = read(*first)?.unwrap_or(facts);
+            (head.tip.trimmed, head.tip.trimmed_ordinal) = (first - 1, facts.ordinal_before);
+            head.tip.trimmed_by = facts.version;
+        }
         if let Timeline::Broadcast(_) = timeline {
             for seq in head.sent.len() as u64 + 1..=indexed {
                 head.sent.push(read(seq)?.map_or((0, 0), |facts| (facts.version, facts.ordinal)));

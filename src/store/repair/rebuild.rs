@@ -74,6 +74,7 @@ impl Work<'_> {
             for head in &heads {
                 self.guess(head)?;
             }
+            self.hold_headless()?;
         }
         let mut tips: BTreeMap<Timeline, Tip> = heads.into_iter().map(|tip| (tip.timeline, tip)).collect();
         if self.takes_in_end {
@@ -146,6 +147,38 @@ impl Work<'_> {
                 upper = low - 1;
             }
             pointer = older.1;
+        }
+        Ok(())
+    }
+
+    /// Where neither an index nor a head tells, what was found tells.
+    fn hold_headless(&mut self) -> Result<()> {
+        for index in 0..self.stretches.len() {
+            let stretch = &self.stretches[index];
+            if !stretch.is_blind || stretch.is_unsealed {
+                continue;
+            }
+            let mut held = Vec::new();
+            for (timeline, messages) in &stretch.left.messages {
+                let ends = messages.keys().next().copied().zip(messages.keys().next_back().copied());
+                let Some((first, last)) = ends else { continue };
+                if stretch.held.iter().any(|(held, ..)| held == timeline) {
+                    continue;
+                }
+                let mut older = 0;
+                for stretch in &self.stretches[..index] {
+                    let held = stretch.held.iter().filter(|(held, ..)| held == timeline).map(|(.., last)| *last).max();
+                    let known = stretch.extent(*timeline)?.map_or(0, |(_, last, _)| last);
+                    older = older.max(known).max(held.unwrap_or(0));
+                }
+                let is_before_lost = self.stretches[..=index].iter().any(|stretch| stretch.is_damaged);
+                // Nothing is missing where nothing is damaged: what was before was trimmed.
+                let low = if older > 0 || is_before_lost { older + 1 } else { first };
+                if low <= last {
+                    held.push((*timeline, low, last));
+                }
+            }
+            self.stretches[index].held.extend(held);
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 
 use crate::change::{self, Append, Change, Commit, Decoded, decode_hides};
 use crate::error::{Error, Result};
-use crate::id::Timeline;
+use crate::id::{Timeline, UserId};
 use crate::journal::{LiveFile, Records, Sealed, SealedJournal, open_sealed_journal};
 use crate::segment::{Runs, SegmentInfo, Table};
 use crate::state::LostRun;
@@ -34,6 +34,8 @@ pub(super) struct Stretch {
     pub held: Vec<(Timeline, u64, u64)>,
     /// Nobody knows what it held but by what is missing elsewhere.
     pub is_blind: bool,
+    /// Something of its records is damaged or missing.
+    pub is_damaged: bool,
     /// It is a journal that was not in segments: what is left of it is to be applied, too.
     pub is_unsealed: bool,
 }
@@ -71,6 +73,8 @@ pub(super) struct End {
     pub stand_ins: Vec<(u64, Append, Commit)>,
     pub lost: BTreeMap<Timeline, Vec<LostRun>>,
     pub left: Vec<LeftChanges>,
+    /// The sessions by the rows that are left, if others are lost.
+    pub sessions: Vec<(UserId, Timeline)>,
 }
 
 /// What is left of a stretch to be applied.
@@ -119,6 +123,7 @@ impl Stretch {
             left: Left::default(),
             held: Vec::new(),
             is_blind: false,
+            is_damaged: false,
             is_unsealed: false,
         }
     }
