@@ -106,6 +106,9 @@ impl Store {
         let mut work = Work::new(&storage, &examined)?;
         let is_end_damaged = is_end_damaged(&*storage, &examined)?;
         work.sort_out_rows()?;
+        if is_end_damaged {
+            work.find_rows_holes();
+        }
         // Where rows are lost, a change that rests on one cannot be replayed as it is.
         if is_end_damaged || !work.repair.rows_lost.is_empty() {
             work.take_end();
@@ -301,6 +304,20 @@ impl<'a> Work<'a> {
         }
         self.rows = Runs::new(tables)?;
         Ok(())
+    }
+
+    /// A run of rows that no list names any more shows by the versions that no other run covers.
+    fn find_rows_holes(&mut self) {
+        let versions = self.rows.tables().map(|table| (table.header().first_version, table.header().last_version));
+        let mut versions: Vec<(u64, u64)> = versions.collect();
+        versions.sort_unstable();
+        let mut covered = 0;
+        for (first, last) in versions {
+            if first > covered + 1 {
+                self.repair.rows_lost.push(format!("all rows of versions {} to {}", covered + 1, first - 1));
+            }
+            covered = covered.max(last);
+        }
     }
 
     /// Finds out which records are whole, and what is left of the others.

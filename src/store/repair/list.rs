@@ -319,12 +319,14 @@ fn find_segments(
     for info in base.segments.iter().filter(|info| !is_there(info)) {
         candidates.push(Candidate { info: *info, header: None, is_there: false });
     }
-    // What is listed and gone may have been replaced since by what is newer than the list.
-    let has_newer = |kind: SegmentKind| {
-        let mut newer = segments.iter().filter(|(other, id)| *other == kind && *id >= base.next_segment);
-        newer.next().is_some()
+    // What is listed and gone may have been replaced since by what a merge made of it after the list.
+    let newer: Vec<SegmentHeader> = candidates.iter().filter_map(|at| at.header.clone()).collect();
+    let is_replaced = |info: &SegmentInfo| {
+        newer.iter().filter(|header| header.kind == info.kind && header.id >= base.next_segment).any(|header| {
+            header.level > 0 && header.first_version <= info.last_version && info.last_version <= header.last_version
+        })
     };
-    candidates.retain(|at| at.is_there || !has_newer(at.info.kind));
+    candidates.retain(|at| at.is_there || !is_replaced(&at.info));
     Ok(candidates)
 }
 

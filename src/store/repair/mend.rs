@@ -67,7 +67,10 @@ pub(super) fn mend_heads(
         let known = load_head(segments, timeline)?;
         let newest_known = unsealed.get(&timeline);
         let last = newest_known.map_or(indexed, |(seq, _)| *seq);
-        if known.as_ref().is_some_and(|(head, _)| head.indexed == indexed && head.tip.last >= last) {
+        // What is before the first one that is left was trimmed.
+        let first = firsts.get(&timeline).copied().unwrap_or(1);
+        let is_good = |head: &Head| head.indexed == indexed && head.tip.last >= last && first <= head.tip.trim() + 1;
+        if known.as_ref().is_some_and(|(head, _)| is_good(head)) {
             continue;
         }
         let read = |seq: u64| -> Result<Option<Facts>> {
@@ -83,7 +86,6 @@ pub(super) fn mend_heads(
             None => read(indexed)?,
         };
         let Some(facts) = facts else { continue };
-        let is_new = known.is_none();
         let (mut head, newest) =
             known.unwrap_or_else(|| (Head::new(timeline, HeadTip::new(Default::default(), 1)), facts.version));
         head.tip = HeadTip {
@@ -96,9 +98,8 @@ pub(super) fn mend_heads(
             ..head.tip
         };
         (head.indexed, head.unit) = (indexed, unit);
-        if let Some(first) = firsts.get(&timeline).filter(|first| is_new && **first > 1) {
-            // What is before the first one that is left was trimmed.
-            let facts = read(*first)?.unwrap_or(facts);
+        if first > head.tip.trim() + 1 {
+            let facts = read(first)?.unwrap_or(facts);
             (head.tip.trimmed, head.tip.trimmed_ordinal) = (first - 1, facts.ordinal_before);
             head.tip.trimmed_by = facts.version;
         }

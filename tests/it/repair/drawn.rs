@@ -15,7 +15,7 @@ use crate::crash::run::{Run, options};
 use crate::crash::workload::{Shape, draw};
 use crate::support::{Rng, number_from_env};
 
-const RUNS: u64 = 7;
+const RUNS: u64 = 12;
 const DAMAGES: u64 = 10;
 const SUFFIXES: [&str; 4] = [".journal", ".rows", ".index", ".messages"];
 /// Two users who do nothing before.
