@@ -490,7 +490,7 @@ impl<'a> Work<'a> {
             let is_before = |unit: &&Arc<Unit>| !self.takes_in_end || unit.hi <= self.end.sealed_through;
             let units = Units::new(segments.units.iter().filter(is_before).cloned().collect())?;
             let before = Segments { units, ..segments.clone() };
-            heads = mend_heads(&before, &self.unsealed_known, &mut entries)?;
+            heads = mend_heads(&before, &self.unsealed_known, &self.heads()?, &mut entries)?;
             mend_globals(&segments, self.rows_version(), self.examined.uuids[0], &heads, &mut entries)?;
         }
         for (timeline, runs) in &self.lost {

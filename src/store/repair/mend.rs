@@ -4,6 +4,7 @@
 
 use super::super::rows::load_head;
 use super::Work;
+use super::rebuild::Tip;
 use super::stretch::Facts;
 use crate::error::Result;
 use crate::id::{Seq, Timeline};
@@ -46,6 +47,7 @@ impl Work<'_> {
 pub(super) fn mend_heads(
     segments: &Segments,
     unsealed: &BTreeMap<Timeline, (u64, Facts)>,
+    tips: &[Tip],
     entries: &mut Entries,
 ) -> Result<BTreeMap<Timeline, (Head, u64)>> {
     let mut ends: BTreeMap<Timeline, (u64, u64)> = BTreeMap::new();
@@ -60,6 +62,13 @@ pub(super) fn mend_heads(
         ends.entry(*timeline).or_default();
     }
     let mut mended = BTreeMap::new();
+    for tip in tips.iter().filter(|tip| tip.trim < tip.indexed && !ends.contains_key(&tip.timeline)) {
+        // Nothing of it is left in any unit: a head that is lost said that it was trimmed.
+        let Some((mut head, newest)) = load_head(segments, tip.timeline)? else { continue };
+        (head.tip.trimmed, head.tip.trimmed_ordinal) = (head.indexed, head.tip.ordinal.min(head.indexed));
+        head.tip.trimmed_by = head.tip.version;
+        mended.insert(tip.timeline, (head, newest));
+    }
     for (timeline, (indexed, unit)) in ends {
         if let Some(source) = timeline.source() {
             stored::add_source(entries, source, matches!(timeline, Timeline::Broadcast(_)));
