@@ -35,6 +35,8 @@ mod verify;
 
 mod salvage;
 
+mod survey;
+
 #[cfg(test)]
 mod scene;
 
@@ -44,18 +46,20 @@ pub(crate) use directory::{SealedJournal, open_sealed as open_sealed_journal};
 #[cfg(test)]
 pub(crate) use file::open_sealed;
 pub(crate) use file::{FileTable, JournalFile, journal_id, journal_name};
+pub(crate) use header::UUID_OFFSET;
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};
 pub use newest::CutTail;
-pub(crate) use prepare::{EVIDENCE_SUFFIX, JournalFileKind, Spare, journal_file_kind, prepare_spare};
+pub(crate) use prepare::{EVIDENCE_SUFFIX, JournalFileKind, Spare, TMP_SUFFIX, journal_file_kind, prepare_spare};
 pub(crate) use records::{
     CheckedFrame, DIRECTORY_ENTRY_BYTES, DirectoryAt, MESSAGES_BIT, Place, Records, Sealed, Stored, WholeRecord,
     directory_crc,
 };
 pub use recover::Recovery;
 pub(crate) use recover::{Found, RecoverOptions, ReplayTarget, ends_since, recover};
-pub(crate) use salvage::{evidence_name, journal_seed, records_bytes_max, salvage, write_records};
+pub(crate) use salvage::{begin_with_list, evidence_name, journal_seed, records_bytes_max, salvage, write_records};
 pub(crate) use scan::{Replayed, Unreplayable};
+pub(crate) use survey::{Surveyed, survey};
 pub(crate) use verify::{Examined, JournalSubject, examine, sort_out};
 pub(crate) use write::{BATCH_BYTES_MAX, SyncPoint, Writer, change_bytes_max};

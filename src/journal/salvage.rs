@@ -4,17 +4,18 @@
 //! Never: believes bytes without their checksum, or takes a damaged file away.
 
 use super::file::{JournalFile, journal_name};
-use super::frame::{self, FrameKind};
+use super::frame::{self, FrameHeader, FrameKind};
 use super::header::FRAMES_OFFSET;
-use super::live::Files;
+use super::live::{Epochs, Files, OpenMark};
 use super::manifest::{LiveFile, Manifest};
+use super::newest::Previous;
 use super::prepare::TMP_SUFFIX;
 use super::records::Records;
 use super::recover::{RecoverOptions, draw_epoch, make_file, name_successor};
 use super::verify::Examined;
 use super::write::NextFile;
 use crate::change;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::id::Version;
 use crate::storage::{Storage, StorageFile};
 use std::path::Path;
@@ -47,7 +48,27 @@ pub(crate) fn journal_seed(handle: &dyn StorageFile, uuid: &[u8; 16], file_id: u
 
 /// Finds the good frames below `end`, and the good records in them.
 pub(crate) fn salvage(handle: &dyn StorageFile, path: &Path, seed: u32, end: u64) -> Result<Salvaged> {
-    let mut salvaged = Salvaged::default();
+    let mut records = Vec::new();
+    let bad = good_frames(handle, path, seed, end, &mut |offset, header, bytes| {
+        if let FrameKind::Changes | FrameKind::Messages = header.kind {
+            each_record(header, bytes, &mut |start, length| {
+                records.push((offset + start as u64, length));
+            });
+        }
+    })?;
+    Ok(Salvaged { records, bad })
+}
+
+/// Gives each frame below `end` whose checksum is right: where it lies, its header, its bytes. What is not in one comes
+/// back, from where to where.
+pub(super) fn good_frames(
+    handle: &dyn StorageFile,
+    path: &Path,
+    seed: u32,
+    end: u64,
+    each: &mut dyn FnMut(u64, &FrameHeader, &[u8]),
+) -> Result<Vec<(u64, u64)>> {
+    let mut bad = Vec::new();
     let mut buffer = Vec::new();
     let mut offset = FRAMES_OFFSET;
     let mut bad_from = None;
@@ -68,31 +89,34 @@ pub(crate) fn salvage(handle: &dyn StorageFile, path: &Path, seed: u32, end: u64
         buffer.resize(length.max(frame::FRAME_HEADER_BYTES), 0);
         handle.read_at(offset, &mut buffer).map_err(io)?;
         let frame = header.and_then(|_| frame::decode(&buffer, seed, offset).ok());
-        let Some((header, payload)) = frame else {
+        let Some((header, _)) = frame else {
             bad_from.get_or_insert(offset);
             offset += frame::FRAME_ALIGN as u64;
             continue;
         };
         if let Some(from) = bad_from.take() {
-            salvaged.bad.push((from, offset));
+            bad.push((from, offset));
         }
-        if let FrameKind::Changes | FrameKind::Messages = header.kind {
-            let mut rest = payload;
-            while !rest.is_empty() {
-                let start = payload.len() - rest.len();
-                let Some(bytes) = change::decode_length(&mut rest) else { break };
-                let Some((_, after)) = rest.split_at_checked(bytes) else { break };
-                rest = after;
-                let at = offset + (frame::FRAME_HEADER_BYTES + start) as u64;
-                salvaged.records.push((at, payload.len() - rest.len() - start));
-            }
-        }
+        each(offset, &header, &buffer);
         offset += length as u64;
     }
     if let Some(from) = bad_from {
-        salvaged.bad.push((from, end));
+        bad.push((from, end));
     }
-    Ok(salvaged)
+    Ok(bad)
+}
+
+/// Gives where in a good frame each record begins, its length included, and how long it is.
+pub(super) fn each_record(header: &FrameHeader, frame: &[u8], each: &mut dyn FnMut(usize, usize)) {
+    let end = frame::FRAME_HEADER_BYTES + header.payload_bytes;
+    let mut rest = frame.get(frame::FRAME_HEADER_BYTES..end).unwrap_or_default();
+    while !rest.is_empty() {
+        let start = end - rest.len();
+        let Some(bytes) = change::decode_length(&mut rest) else { break };
+        let Some((_, after)) = rest.split_at_checked(bytes) else { break };
+        rest = after;
+        each(start, end - rest.len() - start);
+    }
 }
 
 /// Writes records into a file that is taken away by the next opening at the latest; they lie there as in a journal of
@@ -150,30 +174,81 @@ impl Examined {
         Ok(())
     }
 
-    /// Begins a new epoch in a new journal file, with these live files before it.
+    /// The newest file, as it will be listed by the next.
+    pub fn newest_file(&self) -> LiveFile {
+        let digest = self.scan.digest_at(self.scan.end).unwrap_or_default();
+        let (file_id, end, last_version) = (self.newest.header.file_id, self.scan.end, self.scan.last_version);
+        LiveFile { file_id, end, last_version, digest }
+    }
+
+    /// The file before the newest one if its end is torn as a crash tears it: it, as far as it is whole. Nothing of the
+    /// newest one is believed then.
+    pub fn torn_previous(&self) -> Option<LiveFile> {
+        let Previous { scan, listed, loaded, .. } =
+            self.previous.as_ref().filter(|previous| previous.scan.end < previous.listed.end)?;
+        let last_version = scan.version_at(scan.end, &loaded.header);
+        Some(LiveFile { end: scan.end, last_version, digest: scan.digest_at(scan.end).unwrap_or_default(), ..*listed })
+    }
+
+    /// The version of the first change in the newest file.
+    pub fn newest_first_version(&self) -> u64 {
+        self.newest.header.first_version
+    }
+
+    /// Begins a new epoch in a new journal file, with these live files and the newest one before it.
     pub fn go_on(&self, storage: &Arc<dyn Storage>, mut manifest: Manifest, options: &RecoverOptions) -> Result<()> {
         let newest = &self.newest;
-        if self.previous.as_ref().is_some_and(|previous| previous.scan.end < previous.listed.end) {
-            let message = format!("the newest file but one has a torn end: file={}", newest.path.display());
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
         newest.handle.sync().map_err(|error| Error::io("sync", &newest.path, error))?;
-        let digest = self.scan.digest_at(self.scan.end).unwrap_or_default();
-        let (file_id, end, last_version) = (newest.header.file_id, self.scan.end, self.scan.last_version);
-        manifest.journals.push(LiveFile { file_id, end, last_version, digest });
+        let last = self.newest_file();
+        manifest.journals.push(last);
+        self.begin_epoch(storage, manifest, (last.last_version, last.last_version), options)?;
+        let file = JournalFile::new(&**storage, newest.header.clone(), newest.handle.clone(), last.end);
+        name_successor(&file, newest.header.file_id + 1)
+    }
+
+    /// Begins a new epoch in a new journal file, with these live files before it, which hold or make up for all versions
+    /// up to the second one of `versions`; whoever knows more than the first has to forget it.
+    pub fn begin_epoch(
+        &self,
+        storage: &Arc<dyn Storage>,
+        manifest: Manifest,
+        (epoch_end, last_version): (u64, u64),
+        options: &RecoverOptions,
+    ) -> Result<()> {
         let mut open = self.scan.open.clone();
-        open.epochs.advance(Version(last_version), draw_epoch(&**storage)?);
+        open.epochs.advance(Version(epoch_end), draw_epoch(&**storage)?);
         open.unsynced = false;
         let next = NextFile {
-            uuid: newest.header.uuid,
-            file_id: file_id + 1,
+            uuid: self.newest.header.uuid,
+            file_id: self.newest.header.file_id + 1,
             first_version: last_version + 1,
             is_cut: true,
             stamped_version: Some(last_version),
             files: Files { open, manifest },
         };
-        make_file(storage, &next, options.journal_bytes, &[])?;
-        let file = JournalFile::new(&**storage, newest.header.clone(), newest.handle.clone(), end);
-        name_successor(&file, file_id + 1)
+        make_file(storage, &next, options.journal_bytes, &[]).map(|_| ())
     }
+}
+
+/// Makes the next journal file after ones whose own lists are damaged.
+pub(crate) fn begin_with_list(
+    storage: &Arc<dyn Storage>,
+    (uuid, file_id, first_version): ([u8; 16], u64, u64),
+    open: Option<OpenMark>,
+    manifest: Manifest,
+    options: &RecoverOptions,
+) -> Result<()> {
+    let open = match open {
+        Some(open) => open,
+        None => OpenMark { unsynced: false, epochs: Epochs { current: draw_epoch(&**storage)?, ended: Vec::new() } },
+    };
+    let next = NextFile {
+        uuid,
+        file_id,
+        first_version,
+        is_cut: true,
+        stamped_version: Some(first_version - 1),
+        files: Files { open, manifest },
+    };
+    make_file(storage, &next, options.journal_bytes, &[]).map(|_| ())
 }

@@ -297,7 +297,11 @@ fn examine_newest(
     uuids.extend_from_slice(&scan.manifest.lineage);
     let previous = match scan.manifest.unsealed().last() {
         Some(file) if has(names, &journal_name(file.file_id)) => {
-            Some(Previous::load(storage, file, &uuids, &newest, &scan)?)
+            match Previous::load(storage, file, &uuids, &newest, &scan) {
+                Ok(previous) => Some(previous),
+                // What the newest one says can be believed all the same.
+                Err(error) => sort_out(error, damage).map(|()| None)?,
+            }
         }
         // That it is missing shows with the others.
         _ => None,

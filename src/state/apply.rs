@@ -5,6 +5,8 @@
 
 use super::State;
 use super::amended::Amendment;
+use super::cells::Standing;
+use super::lost::LostRun;
 use super::member::{self, Row};
 use super::roster::Seat;
 use super::timeline::{Head, PART_SEQS, Part, Tip, kinds};
@@ -177,6 +179,77 @@ impl State {
             }
         }
         self.commit_times.push(commit.time);
+    }
+
+    /// Applies what must have been done just before the change at `place`, of which nothing is left but that it shows.
+    pub fn apply_before(&mut self, change: &Change, tail: &[u8], place: Place, commit: Commit) {
+        let (version, time) = (self.version, self.time);
+        self.apply(change, tail, place, commit);
+        (self.version, self.time) = (version, time);
+    }
+
+    /// Makes sure that a row of a user, which is in memory, has its timeline, and a member its seat.
+    pub fn house(&mut self, user: UserId, timeline: Timeline, version: u64) {
+        if self.slot(timeline).is_none() {
+            self.head_to_change(timeline, GroupSettings::default(), version);
+        }
+        let Some(slot) = self.slot(timeline) else { return };
+        let Some(row) = self.row(user, slot).copied().filter(Row::is_present) else { return };
+        let is_seated = self.head(slot).roster.as_ref().is_some_and(|roster| roster.get(user).is_some());
+        if matches!(timeline, Timeline::Group(_)) && !is_seated {
+            let Row { joined_at, read_max, delivered_max, .. } = row;
+            self.take_seat(slot, Seat { user, joined_at, read_max, delivered_max });
+        }
+    }
+
+    /// Makes sure that no row in memory is without its timeline.
+    pub fn house_all(&mut self, version: u64) {
+        let is_all_here = self.is_all_here();
+        let rows = self.people.iter().flat_map(|person| person.rows.iter()).filter(|row| !row.is_blank());
+        let is_lacking = |slot: &u32| match self.cells.get(*slot).standing {
+            Standing::Here(_) => false,
+            Standing::Absent => true,
+            Standing::Unknown => is_all_here,
+        };
+        let lacking: Vec<u32> = rows.map(|row| row.slot).filter(is_lacking).collect();
+        for slot in lacking {
+            self.head_to_change(self.cells.get(slot).timeline, GroupSettings::default(), version);
+        }
+    }
+
+    /// Takes in a record without content that stands in the place of a lost message.
+    pub fn apply_stand_in(&mut self, append: &Append, place: Place, commit: Commit) {
+        let Append { timeline, seq, ordinal, timestamp, .. } = *append;
+        let Commit { version, time } = commit;
+        let slot = self.head_to_change(timeline, GroupSettings::default(), version);
+        let head = self.head_mut(slot);
+        if seq != head.indexed + head.places.len() as u64 + 1 {
+            return;
+        }
+        head.places.push(place);
+        if seq <= head.tip.last {
+            return;
+        }
+        // Whether it opened sessions nobody knows.
+        head.tip = Tip { last: seq, last_timestamp: timestamp, ordinal, version, time, ..head.tip };
+        if let Timeline::Broadcast(_) = timeline {
+            head.sent.push((version, ordinal));
+            head.parts.push(Part::Sent((seq - 1) / PART_SEQS));
+        }
+        let cell = self.cells.get_mut(slot);
+        cell.newest = cell.newest.max(version);
+    }
+
+    /// Notes that messages of a timeline are lost, those of them that were not trimmed: gives the runs that were not.
+    pub fn lose(&mut self, timeline: Timeline, runs: &[LostRun]) -> Vec<LostRun> {
+        let Some(slot) = self.slot(timeline) else { return Vec::new() };
+        let trim = self.head(slot).tip.trim();
+        let runs: Vec<LostRun> = runs.iter().filter_map(|run| run.above(trim)).collect();
+        if !runs.is_empty() {
+            self.touch_head(slot);
+            self.head_mut(slot).lose(&runs);
+        }
+        runs
     }
 
     fn apply_group(&mut self, group: &SetGroup, commit: Commit) {

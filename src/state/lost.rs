@@ -13,6 +13,17 @@ pub(crate) struct LostRun {
     pub ordinal_after: u64,
 }
 
+impl LostRun {
+    /// The part of it above a trim, if there is one. What was trimmed is not lost.
+    pub fn above(&self, trim: u64) -> Option<LostRun> {
+        let first = self.first.max(trim + 1);
+        let count = (self.last + 1).checked_sub(first).filter(|count| *count > 0)?;
+        // Of those that are left no more can count than there are.
+        let ordinal_before = self.ordinal_before.max(self.ordinal_after.saturating_sub(count));
+        Some(LostRun { first, ordinal_before, ..*self })
+    }
+}
+
 /// All lost runs of a timeline, ascending; they do not touch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LostRuns(Vec<LostRun>);

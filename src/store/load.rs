@@ -88,7 +88,8 @@ impl Pipeline {
             match times.iter().position(|at| *at >= time) {
                 Some(0) => high = first,
                 Some(index) => return Ok(first + index as u64),
-                None => low = end,
+                // Versions that a repair told as lost have no times.
+                None => low = end.max(middle + 1),
             }
         }
         Ok(if low <= before { low } else { in_memory })

@@ -12,25 +12,36 @@ mod rebuild;
 
 mod mend;
 
+mod end;
+
+mod list;
+
+mod evidence;
+
 use super::Store;
 use super::options::Options;
 use super::rows::load_head;
 use super::verify::{is_whole_journal, is_whole_messages, is_whole_unit, lock};
 use crate::error::{Error, ErrorKind, Result};
-use crate::id::{Seq, Timeline};
-use crate::journal::{Examined, RecoverOptions, evidence_name, examine, journal_name, journal_seed, salvage};
+use crate::id::{Seq, Timeline, Version};
+use crate::journal::{
+    Examined, LiveFile, Manifest, RecoverOptions, TMP_SUFFIX, examine, journal_name, journal_seed, open_sealed_journal,
+    salvage,
+};
 use crate::segment::{
     PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentKind, Table, read_header, segment_id, segment_name,
 };
 use crate::state::stored::{self, Entries};
 use crate::state::{LostRun, Part as HeadPart};
 use crate::storage::{RealStorage, Storage};
-use crate::unit::{Segments, Units, extents, open_messages};
+use crate::unit::{Segments, Unit, Units, extents, open_messages};
+use evidence::{damaged_leftovers, set_aside};
+use list::write_list;
 use mend::{mend_globals, mend_heads};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use stretch::{Facts, Stretch};
+use stretch::{End, Facts, Stretch};
 
 /// What a repair could not bring back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +53,9 @@ pub struct Repair {
     pub bytes_lost: u64,
     /// Messages that are lost: their timeline, the first and the last seq of each run.
     pub messages_lost: Vec<(Timeline, Seq, Seq)>,
+    /// Runs of versions that are lost, the first and the last of each: what was in them cannot be known, but for the messages
+    /// above. If nobody knows how many there were, the run is as long as it could be. Versions go on behind them.
+    pub versions_lost: Vec<(Version, Version)>,
     /// Which rows are lost, in words: sessions, marks, settings. Where an older row of the same key is left, it holds.
     pub rows_lost: Vec<String>,
 }
@@ -51,11 +65,15 @@ impl Store {
     /// one every frame and block that is whole is kept. A repair begins a new epoch; if nothing is damaged, nothing is
     /// done. The answer says exactly what is lost; those seqs are never given again.
     ///
-    /// Can be called again if it fails, or the machine does. The newest journal files, those that are not in
-    /// segments yet, must be whole.
+    /// Can be called again if it fails, or the machine does: it loses nothing more.
+    ///
+    /// Where the end of the journal is damaged, the changes that are left of it are kept, whatever lies between them. A message is
+    /// known to be lost where anything names it or a later one of its timeline; if the very newest file is damaged to its end, or
+    /// missing, what was last in a timeline is not: it goes on behind the last message that is known. Versions go on above all
+    /// that may have been given, and whoever saw more than is left is sent to reset by the new epoch.
     ///
     /// # Errors
-    /// `Corruption` if what is damaged is the newest end of the journal; `Locked`, `Full`, `Io`, `Unsupported`.
+    /// `Corruption` if no file says of which store it is; `Locked`, `Full`, `Io`, `Unsupported`.
     pub fn repair(path: impl AsRef<Path>, options: Options) -> Result<Repair> {
         let path = path.as_ref();
         let storage =
@@ -70,37 +88,79 @@ impl Store {
     pub fn repair_on(storage: Arc<dyn Storage>, options: Options) -> Result<Repair> {
         options.check()?;
         let _lock = lock(&*storage)?;
+        let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced: false };
         let mut first = None;
-        let examined = examine(&*storage, &mut |error| {
+        let mut examined = examine(&*storage, &mut |error| {
             first.get_or_insert(error);
-        })?;
-        let Some(examined) = examined else {
+        });
+        if examined.as_ref().map_or_else(|error| error.kind() == ErrorKind::Corruption, Option::is_none) {
+            write_list(&storage, &how)?;
+            examined = examine(&*storage, &mut |_| ());
+        }
+        let Some(examined) = examined? else {
             let path = storage.path("");
             return Err(
                 first.unwrap_or_else(|| Error::corruption_at(&path, 0, "a journal that can be read", "another"))
             );
         };
-        for file in examined.manifest.unsealed() {
-            if !is_whole_journal(&*storage, file, &examined.uuids)? {
-                let path = storage.path(&journal_name(file.file_id));
-                return Err(Error::corruption_at(&path, 0, "a whole journal that is not sealed", "another"));
-            }
-        }
         let mut work = Work::new(&storage, &examined)?;
+        let is_end_damaged = is_end_damaged(&*storage, &examined)?;
         work.sort_out_rows()?;
+        if is_end_damaged {
+            work.find_rows_holes();
+        }
+        // Where rows are lost, a change that rests on one cannot be replayed as it is.
+        if is_end_damaged || !work.repair.rows_lost.is_empty() {
+            work.take_end();
+        }
         work.sort_out_units()?;
-        if work.repair.files_lost.is_empty() {
+        if work.repair.files_lost.is_empty() && !work.takes_in_end {
+            // A repair that was cut short may not have got to it.
+            let damaged = damaged_leftovers(&*storage, &examined)?;
+            set_aside(&*storage, &damaged)?;
             return Ok(work.repair);
         }
+        if examined.torn_previous().is_some() && !work.takes_in_end {
+            // Such a file cannot be listed as it is.
+            work = Work::new(&storage, &examined)?;
+            work.take_end();
+            work.sort_out_rows()?;
+            work.sort_out_units()?;
+        }
         work.rebuild()?;
-        let how = RecoverOptions { journal_bytes: options.journal_bytes, unsynced: false };
         work.finish(&how)
     }
+}
+
+/// Whether journals that are in no segments are damaged or missing, but for what an opening would cut.
+fn is_end_damaged(storage: &dyn Storage, examined: &Examined) -> Result<bool> {
+    let torn = examined.torn_previous();
+    let mut next = examined.manifest.sealed_version + 1;
+    for file in examined.manifest.unsealed() {
+        if torn.as_ref().is_some_and(|torn| torn.file_id == file.file_id) {
+            return Ok(false);
+        }
+        if !is_whole_journal(storage, file, &examined.uuids)? {
+            return Ok(true);
+        }
+        let journal = open_sealed_journal(storage, file, &examined.uuids)?;
+        if journal.file.header.first_version != next {
+            return Ok(true);
+        }
+        next = file.last_version + 1;
+    }
+    Ok(examined.newest_first_version() != next)
 }
 
 struct Work<'a> {
     storage: &'a Arc<dyn Storage>,
     examined: &'a Examined,
+    /// What is, or should be, live. If the end of the journal is damaged, all of it is to be in segments.
+    manifest: Manifest,
+    takes_in_end: bool,
+    end: End,
+    /// Whoever knows more than this version has to forget it.
+    epoch_end: u64,
     next_segment: u64,
     rows: Runs,
     stretches: Vec<Stretch>,
@@ -117,11 +177,25 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(storage: &'a Arc<dyn Storage>, examined: &'a Examined) -> Result<Work<'a>> {
         let names = storage.list().map_err(|error| Error::io("list", &storage.path(""), error))?;
-        let given = names.iter().filter_map(|name| segment_id(name)).map(|(_, id)| id + 1).max().unwrap_or(0);
+        // Also of those that a repair which was cut short did not get to finish.
+        let finished = names.iter().map(|name| name.strip_suffix(TMP_SUFFIX).unwrap_or(name));
+        let given = finished.filter_map(segment_id).map(|(_, id)| id + 1).max().unwrap_or(0);
+        let manifest = examined.manifest.clone();
+        let newest = examined.newest_file();
+        let end = End {
+            sealed_through: manifest.sealed_through,
+            sealed_version: manifest.sealed_version,
+            last_version: newest.last_version,
+            ..End::default()
+        };
         Ok(Work {
             storage,
             examined,
-            next_segment: given.max(examined.manifest.next_segment),
+            next_segment: given.max(manifest.next_segment),
+            manifest,
+            takes_in_end: false,
+            epoch_end: newest.last_version,
+            end,
             rows: Runs::default(),
             stretches: Vec::new(),
             unsealed: BTreeMap::new(),
@@ -132,14 +206,32 @@ impl<'a> Work<'a> {
         })
     }
 
+    /// All journals are to be in segments.
+    fn take_end(&mut self) {
+        let mut last = self.examined.newest_file();
+        let newest_id = last.file_id;
+        self.takes_in_end = true;
+        if let Some(torn) = self.examined.torn_previous() {
+            self.manifest.journals.pop();
+            // What recovery would leave out stays as it would then.
+            self.damaged.extend([journal_name(torn.file_id), journal_name(newest_id)]);
+            self.end.last_version = torn.last_version;
+            self.epoch_end = torn.last_version;
+            last = torn;
+        }
+        self.manifest.journals.push(last);
+        (self.manifest.sealed_through, self.manifest.sealed_version) = (newest_id, last.last_version);
+    }
+
     fn of_kind(&self, kind: SegmentKind) -> impl Iterator<Item = SegmentInfo> + use<> {
-        let segments: Vec<SegmentInfo> = self.examined.manifest.segments.clone();
+        let segments: Vec<SegmentInfo> = self.manifest.segments.clone();
         segments.into_iter().filter(move |segment| segment.kind == kind)
     }
 
     /// What the rows say is as of this version.
     fn rows_version(&self) -> u64 {
-        self.of_kind(SegmentKind::Rows).map(|info| info.last_version).max().unwrap_or(0)
+        let known = self.of_kind(SegmentKind::Rows).map(|info| info.last_version).max().unwrap_or(0);
+        known.max(self.end.sealed_version)
     }
 
     /// Notes that a file is damaged or missing.
@@ -205,13 +297,32 @@ impl<'a> Work<'a> {
                 }
             }
         }
+        let known = tables.iter().map(|table| table.header().last_version).max().unwrap_or(0);
+        if known < self.end.sealed_version && self.repair.rows_lost.is_empty() {
+            let told = format!("all rows of versions {} to {}", known + 1, self.end.sealed_version);
+            self.repair.rows_lost.push(told);
+        }
         self.rows = Runs::new(tables)?;
         Ok(())
     }
 
+    /// A run of rows that no list names any more shows by the versions that no other run covers.
+    fn find_rows_holes(&mut self) {
+        let versions = self.rows.tables().map(|table| (table.header().first_version, table.header().last_version));
+        let mut versions: Vec<(u64, u64)> = versions.collect();
+        versions.sort_unstable();
+        let mut covered = 0;
+        for (first, last) in versions {
+            if first > covered + 1 {
+                self.repair.rows_lost.push(format!("all rows of versions {} to {}", covered + 1, first - 1));
+            }
+            covered = covered.max(last);
+        }
+    }
+
     /// Finds out which records are whole, and what is left of the others.
     fn sort_out_units(&mut self) -> Result<()> {
-        let (manifest, uuids) = (&self.examined.manifest, &self.examined.uuids);
+        let (manifest, uuids) = (self.manifest.clone(), &self.examined.uuids);
         let mut indexes: BTreeMap<(u64, u64), Vec<Arc<Table>>> = BTreeMap::new();
         for info in self.of_kind(SegmentKind::Index) {
             match self.table(&info)? {
@@ -229,6 +340,7 @@ impl<'a> Work<'a> {
             let mut stretch = Stretch::new(range, (before + 1, journal.last_version), 0);
             stretch.index = indexes.remove(&range).unwrap_or_default();
             stretch.journal = Some(*journal);
+            stretch.is_unsealed = journal.file_id > self.end.sealed_through;
             before = journal.last_version;
             stretches.insert(lo, stretch);
         }
@@ -291,7 +403,8 @@ impl<'a> Work<'a> {
         let storage = &**self.storage;
         let (name, bytes, is_whole) = match (&stretch.journal, &stretch.messages) {
             (Some(journal), _) => {
-                (journal_name(journal.file_id), journal.end, is_whole_journal(storage, journal, uuids)?)
+                let is_whole = self.is_believed(journal) || is_whole_journal(storage, journal, uuids)?;
+                (journal_name(journal.file_id), journal.end, is_whole)
             }
             (None, Some(info)) => {
                 (segment_name(info.kind, info.id), info.bytes, is_whole_messages(storage, info, uuids)?)
@@ -299,7 +412,13 @@ impl<'a> Work<'a> {
             (None, None) => return Ok(()),
         };
         let index = Runs::new(stretch.index.clone())?;
-        if is_whole {
+        stretch.is_damaged = !is_whole;
+        if stretch.is_unsealed {
+            stretch.is_blind = true;
+            if !is_whole {
+                self.lose(name.clone())?;
+            }
+        } else if is_whole {
             let unit = Arc::new(stretch.open(storage, uuids, index.clone())?);
             if is_whole_unit(&unit)? {
                 stretch.unit = Some(unit);
@@ -346,11 +465,17 @@ impl<'a> Work<'a> {
             }
         }
         let Some(salvaged) = best else {
-            self.repair.bytes_lost += bytes;
+            self.repair.bytes_lost += if is_whole { 0 } else { bytes };
             return Ok(());
         };
         self.repair.bytes_lost += salvaged.bad.iter().map(|(from, to)| to - from).sum::<u64>();
-        stretch.left.read(handle, &path, &salvaged.records)
+        stretch.left.read(handle, &path, &salvaged.records, stretch.is_unsealed)
+    }
+
+    /// Of one of the newest two files an opening believes what was read of it, also if it has no closing frame.
+    fn is_believed(&self, journal: &LiveFile) -> bool {
+        let torn = self.examined.torn_previous().map(|torn| torn.file_id);
+        self.takes_in_end && (journal.file_id == self.examined.newest_file().file_id || Some(journal.file_id) == torn)
     }
 
     /// Writes down which messages are lost, begins a new journal file, sets aside what is damaged.
@@ -361,7 +486,11 @@ impl<'a> Work<'a> {
         let mut entries = Entries::default();
         let mut heads = BTreeMap::new();
         if !self.repair.rows_lost.is_empty() {
-            heads = mend_heads(&segments, &self.unsealed_known, &mut entries)?;
+            // Of what is to be taken in the rows know nothing yet.
+            let is_before = |unit: &&Arc<Unit>| !self.takes_in_end || unit.hi <= self.end.sealed_through;
+            let units = Units::new(segments.units.iter().filter(is_before).cloned().collect())?;
+            let before = Segments { units, ..segments.clone() };
+            heads = mend_heads(&before, &self.unsealed_known, &self.heads()?, &mut entries)?;
             mend_globals(&segments, self.rows_version(), self.examined.uuids[0], &heads, &mut entries)?;
         }
         for (timeline, runs) in &self.lost {
@@ -378,7 +507,7 @@ impl<'a> Work<'a> {
             stored::add_parts(&mut entries, head, &parts);
             stored::add_head(&mut entries, head, *newest, head.indexed, head.unit);
         }
-        let mut manifest = self.examined.manifest.clone();
+        let mut manifest = self.manifest.clone();
         let mut rows: Vec<SegmentInfo> = segments.rows.tables().map(|table| table.info()).collect();
         if entries.len() > 0 {
             entries.sort();
@@ -402,25 +531,28 @@ impl<'a> Work<'a> {
             }
             rows.extend(run.finish()?.iter().map(|table| table.info()));
         }
-        let mended = !self.repair.rows_lost.is_empty();
+        let is_before = |unit: &&Arc<Unit>| unit.hi <= self.end.sealed_through;
+        let before = segments.units.iter().filter(is_before).flat_map(|unit| unit.segments().collect::<Vec<_>>());
+        let mut before: Vec<SegmentInfo> = before.chain(rows.iter().copied()).collect();
+        before.sort_by_key(|segment| (segment.kind as u8, segment.id));
         let live = || segments.units.iter();
         manifest.segments = live().flat_map(|unit| unit.segments().collect::<Vec<_>>()).chain(rows).collect();
         manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
         let sealed_through = manifest.sealed_through;
         let is_live = |id: u64| live().any(|unit| unit.messages.is_none() && unit.lo == id);
         manifest.journals.retain(|file| file.file_id > sealed_through || is_live(file.file_id));
-        if mended {
-            manifest.segments.extend(self.take_in_unsealed(&manifest)?);
+        if self.takes_in_end {
+            manifest.segments.extend(self.take_in_end(&manifest, &before)?);
             manifest.segments.sort_by_key(|segment| (segment.kind as u8, segment.id));
         }
         manifest.next_segment = self.next_segment;
-        self.examined.go_on(self.storage, manifest, how)?;
-        for name in &self.damaged {
-            let renamed = self.storage.rename(name, &evidence_name(name));
-            renamed.map_err(|error| Error::io("set aside", &self.storage.path(name), error))?;
+        if self.takes_in_end {
+            let versions = (self.epoch_end, manifest.sealed_version);
+            self.examined.begin_epoch(self.storage, manifest, versions, how)?;
+        } else {
+            self.examined.go_on(self.storage, manifest, how)?;
         }
-        let synced = self.storage.sync_directory();
-        synced.map_err(|error| Error::io("sync", &self.storage.path(""), error))?;
+        set_aside(&**self.storage, &self.damaged)?;
         let lost = &mut self.repair.messages_lost;
         lost.sort_unstable();
         lost.dedup_by(|next, run| {

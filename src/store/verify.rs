@@ -216,22 +216,27 @@ fn verify_each(storage: &Arc<dyn Storage>, findings: &mut Findings) -> Result<()
     let mut names = storage.list().map_err(|error| Error::io("list", &storage.path(""), error))?;
     names.sort_unstable();
     for name in &names {
-        if let Some(id) = journal_id(name) {
-            let path = storage.path(name);
-            // Of the newest file more is known by now.
-            if !findings.damaged_files.contains(&path) {
-                verify_journal(&**storage, id, None, &[], findings)?;
-            }
+        // Of the newest file more is known by now.
+        if journal_id(name).is_none() || !findings.damaged_files.contains(&storage.path(name)) {
+            verify_unlisted(&**storage, name, findings)?;
         }
-        let Some((kind, id)) = segment_id(name) else { continue };
-        let info = match kind {
-            SegmentKind::Messages => messages_info(&**storage, id),
-            SegmentKind::Index | SegmentKind::Rows => Table::info_of(&**storage, kind, id),
-        };
-        match info {
-            Ok(info) => verify_segment(&**storage, &info, &[], findings)?,
-            Err(error) => sort_out(error, &mut |error| findings.note(error))?,
-        }
+    }
+    Ok(())
+}
+
+/// A file by what it says itself.
+fn verify_unlisted(storage: &dyn Storage, name: &str, findings: &mut Findings) -> Result<()> {
+    if let Some(id) = journal_id(name) {
+        verify_journal(storage, id, None, &[], findings)?;
+    }
+    let Some((kind, id)) = segment_id(name) else { return Ok(()) };
+    let info = match kind {
+        SegmentKind::Messages => messages_info(storage, id),
+        SegmentKind::Index | SegmentKind::Rows => Table::info_of(storage, kind, id),
+    };
+    match info {
+        Ok(info) => verify_segment(storage, &info, &[], findings)?,
+        Err(error) => sort_out(error, &mut |error| findings.note(error))?,
     }
     Ok(())
 }
@@ -291,6 +296,13 @@ pub(super) fn is_whole_journal(storage: &dyn Storage, listed: &LiveFile, uuids: 
 pub(super) fn is_whole_messages(storage: &dyn Storage, info: &SegmentInfo, uuids: &[[u8; 16]]) -> Result<bool> {
     let mut findings = Findings::default();
     verify_segment(storage, info, uuids, &mut findings)?;
+    Ok(findings.verification.damage.is_empty())
+}
+
+/// Whether nothing is damaged in a file that is in no list, by what it says itself. True for what is no file of a store.
+pub(super) fn is_whole_unlisted(storage: &dyn Storage, name: &str) -> Result<bool> {
+    let mut findings = Findings::default();
+    verify_unlisted(storage, name, &mut findings)?;
     Ok(findings.verification.damage.is_empty())
 }
 

@@ -9,8 +9,8 @@ mod act;
 mod faults;
 mod full_disk;
 mod image;
-mod run;
-mod workload;
+pub mod run;
+pub mod workload;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -2,6 +2,9 @@
 //! Owns: the store that is damaged, the comparison with what it was. May touch: the simulated directory.
 //! Never: takes a message that is only near the right one.
 
+mod drawn;
+mod end;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

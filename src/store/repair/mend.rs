@@ -1,77 +1,30 @@
-//! Rows made of what is left elsewhere: heads of their messages, what a store has one of, what is not sealed.
-//! Owns: what of the rows can be had again. May touch: `stretch`, `rebuild`, `open`, `rows`, `journal`, `segment`,
-//! `state`, `unit`.
+//! Rows made of what is left elsewhere: heads of their messages, what a store has one of.
+//! Owns: what of the rows can be had again. May touch: `stretch`, `rows`, `state`, `unit`.
 //! Never: makes up a session or a mark.
 
-use super::super::open::Opening;
 use super::super::rows::load_head;
+use super::Work;
+use super::rebuild::Tip;
 use super::stretch::Facts;
-use super::{Work, take_id};
 use crate::error::Result;
 use crate::id::{Seq, Timeline};
-use crate::journal::{
-    Found as JournalsFound, Manifest, ReplayTarget, SealedJournal, Unreplayable, open_sealed_journal,
-};
-use crate::segment::{PART_BYTES, RunPlan, RunWriter, SegmentInfo, SegmentKind};
 use crate::state::stored::{self, Entries, Globals};
 use crate::state::{Head, LostRun, PART_SEQS, Part as HeadPart, Tip as HeadTip};
 use crate::unit::{Segments, extents};
 use std::collections::BTreeMap;
 
 impl Work<'_> {
-    /// Writes down what the journals that are not sealed make of the rows that are left: held against those, a change may
-    /// be one that no sequencer makes, and an opening would refuse it.
-    pub(super) fn take_in_unsealed(&mut self, manifest: &Manifest) -> Result<Vec<SegmentInfo>> {
-        let uuids = &self.examined.uuids;
-        let sealed = manifest.sealed().iter().map(|file| open_sealed_journal(&**self.storage, file, uuids));
-        let sealed = sealed.collect::<Result<Vec<SealedJournal>>>()?;
-        let mut opening = Opening::new(self.storage);
-        opening.takes_all = true;
-        opening.begin(&JournalsFound { manifest, sealed: &sealed, uuids })?;
-        let mut failed = None;
-        self.examined.unsealed(&**self.storage, &mut |replayed| {
-            if failed.is_none()
-                && let Err(Unreplayable::Failed(error)) = opening.apply(replayed)
-            {
-                failed = Some(error);
-            }
-        })?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
-        let seed = opening.dedup_seed.unwrap_or_else(|| xxhash_rust::xxh3::xxh3_64(&uuids[0]));
-        let state = &mut opening.state;
-        let (version, newest) = (state.version, state.segments.rows.tables().map(|table| table.header().first).max());
-        state.freeze(manifest.sealed_through, seed);
-        while state.write_down(usize::MAX) {}
-        let mut entries = state.take_entries();
-        entries.sort();
-        let plan = RunPlan {
-            kind: SegmentKind::Rows,
-            level: 0,
-            uuid: uuids[0],
-            first: newest.unwrap_or(0) + 1,
-            last: 0,
-            first_version: version,
-            last_version: version,
-            part_bytes: PART_BYTES,
-        };
-        let next_segment = &mut self.next_segment;
-        let mut next_id = || take_id(next_segment);
-        let mut run = RunWriter::new(self.storage, plan, &mut next_id);
-        for (key, prefix, value) in entries.iter() {
-            run.add(key, prefix, value)?;
-        }
-        Ok(run.finish()?.iter().map(|table| table.info()).collect())
-    }
-
     /// A message whose newest body was an edit that is lost is lost with it.
     pub(super) fn lose_edits(&mut self, segments: &Segments) -> Result<()> {
         for tip in self.heads()? {
             let Some((head, _)) = load_head(segments, tip.timeline)? else { continue };
             for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
                 let Some(edit) = amendment.edit else { continue };
-                let place = segments.units.edit_place(edit, tip.timeline, seq, amendment.version)?;
+                let is_taken_in = self.takes_in_end && edit.file_id() > self.end.sealed_through;
+                let place = match segments.units.covering(edit.file_id()) {
+                    None if is_taken_in => None,
+                    _ => segments.units.edit_place(edit, tip.timeline, seq, amendment.version)?,
+                };
                 let is_known = self
                     .lost
                     .get(&tip.timeline)
@@ -94,11 +47,14 @@ impl Work<'_> {
 pub(super) fn mend_heads(
     segments: &Segments,
     unsealed: &BTreeMap<Timeline, (u64, Facts)>,
+    tips: &[Tip],
     entries: &mut Entries,
 ) -> Result<BTreeMap<Timeline, (Head, u64)>> {
     let mut ends: BTreeMap<Timeline, (u64, u64)> = BTreeMap::new();
+    let mut firsts: BTreeMap<Timeline, u64> = BTreeMap::new();
     for unit in segments.units.iter() {
-        for (timeline, _, last) in extents(&unit.index)? {
+        for (timeline, first, last) in extents(&unit.index)? {
+            firsts.entry(timeline).or_insert(first);
             ends.insert(timeline, (last, unit.hi));
         }
     }
@@ -106,6 +62,13 @@ pub(super) fn mend_heads(
         ends.entry(*timeline).or_default();
     }
     let mut mended = BTreeMap::new();
+    for tip in tips.iter().filter(|tip| tip.trim < tip.indexed && !ends.contains_key(&tip.timeline)) {
+        // Nothing of it is left in any unit: a head that is lost said that it was trimmed.
+        let Some((mut head, newest)) = load_head(segments, tip.timeline)? else { continue };
+        (head.tip.trimmed, head.tip.trimmed_ordinal) = (head.indexed, head.tip.ordinal.min(head.indexed));
+        head.tip.trimmed_by = head.tip.version;
+        mended.insert(tip.timeline, (head, newest));
+    }
     for (timeline, (indexed, unit)) in ends {
         if let Some(source) = timeline.source() {
             stored::add_source(entries, source, matches!(timeline, Timeline::Broadcast(_)));
@@ -113,7 +76,10 @@ pub(super) fn mend_heads(
         let known = load_head(segments, timeline)?;
         let newest_known = unsealed.get(&timeline);
         let last = newest_known.map_or(indexed, |(seq, _)| *seq);
-        if known.as_ref().is_some_and(|(head, _)| head.indexed == indexed && head.tip.last >= last) {
+        // What is before the first one that is left was trimmed.
+        let first = firsts.get(&timeline).copied().unwrap_or(1);
+        let is_good = |head: &Head| head.indexed == indexed && head.tip.last >= last && first <= head.tip.trim() + 1;
+        if known.as_ref().is_some_and(|(head, _)| is_good(head)) {
             continue;
         }
         let read = |seq: u64| -> Result<Option<Facts>> {
@@ -141,6 +107,11 @@ pub(super) fn mend_heads(
             ..head.tip
         };
         (head.indexed, head.unit) = (indexed, unit);
+        if first > head.tip.trim() + 1 {
+            let facts = read(first)?.unwrap_or(facts);
+            (head.tip.trimmed, head.tip.trimmed_ordinal) = (first - 1, facts.ordinal_before);
+            head.tip.trimmed_by = facts.version;
+        }
         if let Timeline::Broadcast(_) = timeline {
             for seq in head.sent.len() as u64 + 1..=indexed {
                 head.sent.push(read(seq)?.map_or((0, 0), |facts| (facts.version, facts.ordinal)));

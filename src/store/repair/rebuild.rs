@@ -3,7 +3,7 @@
 //! `state`.
 //! Never: takes what is left of one message for another.
 
-use super::stretch::Facts;
+use super::stretch::{Facts, LeftChanges};
 use super::{Work, take_id};
 use crate::change::{self, Append, Change, Commit, Opens};
 use crate::error::{Error, Result};
@@ -45,6 +45,16 @@ impl Work<'_> {
     /// Makes what is damaged anew, and finds out what is lost.
     pub(super) fn rebuild(&mut self) -> Result<()> {
         let rows_version = self.rows_version();
+        if self.takes_in_end {
+            let unsealed = self.stretches.iter().filter(|stretch| stretch.is_unsealed);
+            for (timeline, messages) in unsealed.flat_map(|stretch| &stretch.left.messages) {
+                let mut known = messages.iter().rev();
+                if let Some((seq, found)) = known.find(|(_, found)| found.facts.version <= rows_version) {
+                    self.unsealed_known.insert(*timeline, (*seq, found.facts));
+                }
+            }
+            return self.rebuild_stretches();
+        }
         let (unsealed, known) = (&mut self.unsealed, &mut self.unsealed_known);
         self.examined.unsealed(&**self.storage, &mut |replayed| {
             if let Change::Append(append) = &replayed.decoded.change {
@@ -55,13 +65,21 @@ impl Work<'_> {
                 }
             }
         })?;
+        self.rebuild_stretches()
+    }
+
+    fn rebuild_stretches(&mut self) -> Result<()> {
         let heads = self.heads()?;
-        if self.stretches.iter().any(|stretch| stretch.is_blind) {
+        if self.stretches.iter().any(|stretch| stretch.is_blind && !stretch.is_unsealed) {
             for head in &heads {
                 self.guess(head)?;
             }
+            self.hold_headless()?;
         }
-        let tips: BTreeMap<Timeline, Tip> = heads.into_iter().map(|tip| (tip.timeline, tip)).collect();
+        let mut tips: BTreeMap<Timeline, Tip> = heads.into_iter().map(|tip| (tip.timeline, tip)).collect();
+        if self.takes_in_end {
+            self.hold_end(&mut tips)?;
+        }
         for index in 0..self.stretches.len() {
             if self.stretches[index].unit.is_none() {
                 self.rebuild_stretch(index, &tips)?;
@@ -98,6 +116,9 @@ impl Work<'_> {
         let timeline = tip.timeline;
         let (mut upper, mut pointer) = (tip.indexed, tip.unit);
         for index in (0..self.stretches.len()).rev() {
+            if self.stretches[index].is_unsealed {
+                continue;
+            }
             if !self.stretches[index].is_blind {
                 if let Some((first, _, previous)) = self.stretches[index].extent(timeline)? {
                     (upper, pointer) = (first - 1, previous);
@@ -130,6 +151,38 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Where neither an index nor a head tells, what was found tells.
+    fn hold_headless(&mut self) -> Result<()> {
+        for index in 0..self.stretches.len() {
+            let stretch = &self.stretches[index];
+            if !stretch.is_blind || stretch.is_unsealed {
+                continue;
+            }
+            let mut held = Vec::new();
+            for (timeline, messages) in &stretch.left.messages {
+                let ends = messages.keys().next().copied().zip(messages.keys().next_back().copied());
+                let Some((first, last)) = ends else { continue };
+                if stretch.held.iter().any(|(held, ..)| held == timeline) {
+                    continue;
+                }
+                let mut older = 0;
+                for stretch in &self.stretches[..index] {
+                    let held = stretch.held.iter().filter(|(held, ..)| held == timeline).map(|(.., last)| *last).max();
+                    let known = stretch.extent(*timeline)?.map_or(0, |(_, last, _)| last);
+                    older = older.max(known).max(held.unwrap_or(0));
+                }
+                let is_before_lost = self.stretches[..=index].iter().any(|stretch| stretch.is_damaged);
+                // Nothing is missing where nothing is damaged: what was before was trimmed.
+                let low = if older > 0 || is_before_lost { older + 1 } else { first };
+                if low <= last {
+                    held.push((*timeline, low, last));
+                }
+            }
+            self.stretches[index].held.extend(held);
+        }
+        Ok(())
+    }
+
     /// What is known of a message, if it is there.
     pub(super) fn facts(&self, timeline: Timeline, seq: u64) -> Result<Option<Facts>> {
         for stretch in &self.stretches {
@@ -150,7 +203,11 @@ impl Work<'_> {
 
     /// Makes one stretch anew: what is left, and in the places of what is not, records without content.
     pub(super) fn rebuild_stretch(&mut self, index: usize, tips: &BTreeMap<Timeline, Tip>) -> Result<()> {
-        let left = std::mem::take(&mut self.stretches[index].left);
+        let mut left = std::mem::take(&mut self.stretches[index].left);
+        if self.stretches[index].is_unsealed {
+            let (file, changes) = (left.file.clone(), std::mem::take(&mut left.changes));
+            self.end.left.push(LeftChanges { stretch: index, file, changes });
+        }
         let held = std::mem::take(&mut self.stretches[index].held);
         // Looked up by others' facts, too.
         self.stretches[index].left.messages = left.messages.clone();
@@ -172,13 +229,19 @@ impl Work<'_> {
                     None => self.next_facts(index, timeline, end + 1)?,
                 };
                 let run = self.lost_run(tips.get(&timeline), (seq, end), before, after);
+                let is_unsealed = self.stretches[index].is_unsealed;
                 for seq in seq..=end {
                     let (append, commit) = stand_in(timeline, seq, &run, before, after);
+                    if is_unsealed {
+                        self.end.stand_ins.push((self.stretches[index].lo, append, commit));
+                    }
                     plan.push((commit.version, seq, Planned::Lost(append, commit)));
                 }
                 let trim = tips.get(&timeline).map_or(0, |tip| tip.trim);
-                if end > trim {
-                    let run = LostRun { first: run.first.max(trim + 1), ..run };
+                if is_unsealed {
+                    // How far it was trimmed shows only with the changes that are left.
+                    self.end.lost.entry(timeline).or_default().push(run);
+                } else if let Some(run) = run.above(trim) {
                     self.lost.entry(timeline).or_default().push(run);
                     self.repair.messages_lost.push((timeline, Seq(run.first), Seq(run.last)));
                 }

@@ -1,12 +1,13 @@
 //! The records of a stretch of journals, and what is left of them.
-//! Owns: `Stretch`, `Left`, what is known of single messages. May touch: `journal`, `segment`, `unit`.
+//! Owns: `Stretch`, `Left`, `End`, what is known of single messages. May touch: `journal`, `segment`, `unit`.
 //! Never: decides what becomes of a stretch.
 
-use crate::change::{self, Append, Change, Commit};
+use crate::change::{self, Append, Change, Commit, Decoded, decode_hides};
 use crate::error::{Error, Result};
-use crate::id::Timeline;
+use crate::id::{Timeline, UserId};
 use crate::journal::{LiveFile, Records, Sealed, SealedJournal, open_sealed_journal};
 use crate::segment::{Runs, SegmentInfo, Table};
+use crate::state::LostRun;
 use crate::storage::{Storage, StorageFile};
 use crate::unit::{Unit, extent, open_messages};
 use std::collections::BTreeMap;
@@ -33,6 +34,10 @@ pub(super) struct Stretch {
     pub held: Vec<(Timeline, u64, u64)>,
     /// Nobody knows what it held but by what is missing elsewhere.
     pub is_blind: bool,
+    /// Something of its records is damaged or missing.
+    pub is_damaged: bool,
+    /// It is a journal that was not in segments: what is left of it is to be applied, too.
+    pub is_unsealed: bool,
 }
 
 /// Records that were found in a damaged stretch.
@@ -42,6 +47,10 @@ pub(super) struct Left {
     pub messages: BTreeMap<Timeline, BTreeMap<u64, Found>>,
     /// By timeline, seq and version.
     pub edits: Vec<(Timeline, u64, Found)>,
+    /// All changes, if they are to be applied: version, offset, length.
+    pub changes: Vec<(u64, u64, usize)>,
+    /// The messages that changes of other kinds name: the seq, and how many messages up to it count.
+    pub named: Vec<(Timeline, u64, u64)>,
 }
 
 /// A record that was found.
@@ -50,6 +59,30 @@ pub(super) struct Found {
     pub offset: u64,
     pub length: usize,
     pub facts: Facts,
+}
+
+/// What is left of the end of the journal, gathered while its stretches are made anew.
+#[derive(Default)]
+pub(super) struct End {
+    /// Up to where the journal was in segments before: the journal and its last version.
+    pub sealed_through: u64,
+    pub sealed_version: u64,
+    /// The version of the newest change that may have been made.
+    pub last_version: u64,
+    /// Records without content, with the journal they lie in now.
+    pub stand_ins: Vec<(u64, Append, Commit)>,
+    pub lost: BTreeMap<Timeline, Vec<LostRun>>,
+    pub left: Vec<LeftChanges>,
+    /// The sessions by the rows that are left, if others are lost.
+    pub sessions: Vec<(UserId, Timeline)>,
+}
+
+/// What is left of a stretch to be applied.
+pub(super) struct LeftChanges {
+    pub stretch: usize,
+    pub file: Option<Arc<dyn StorageFile>>,
+    /// Version, offset and length of each.
+    pub changes: Vec<(u64, u64, usize)>,
 }
 
 /// What is to be known of a message beside a lost one.
@@ -90,6 +123,8 @@ impl Stretch {
             left: Left::default(),
             held: Vec::new(),
             is_blind: false,
+            is_damaged: false,
+            is_unsealed: false,
         }
     }
 
@@ -124,14 +159,24 @@ impl Stretch {
 }
 
 impl Left {
-    /// Reads what the records say that were found.
-    pub(super) fn read(&mut self, file: Arc<dyn StorageFile>, path: &Path, records: &[(u64, usize)]) -> Result<()> {
+    /// Reads what the records say that were found; all changes if `takes_all`.
+    pub(super) fn read(
+        &mut self,
+        file: Arc<dyn StorageFile>,
+        path: &Path,
+        records: &[(u64, usize)],
+        takes_all: bool,
+    ) -> Result<()> {
         let mut bytes = Vec::new();
         for (offset, length) in records.iter().copied() {
             bytes.resize(length, 0);
             file.read_at(offset, &mut bytes).map_err(|error| Error::io("read", path, error))?;
             let mut rest = &bytes[..];
             let Some(decoded) = change::decode_length(&mut rest).and_then(|_| change::decode(rest)) else { continue };
+            if takes_all {
+                self.changes.push((decoded.commit.version, offset, length));
+                self.named.extend(named(&decoded));
+            }
             match &decoded.change {
                 Change::Append(append) => {
                     let facts = Facts::of(append, decoded.commit);
@@ -149,4 +194,26 @@ impl Left {
         self.file = Some(file);
         Ok(())
     }
+}
+
+/// The newest message that a change of another kind says there is.
+fn named(decoded: &Decoded<'_>) -> Option<(Timeline, u64, u64)> {
+    Some(match &decoded.change {
+        Change::Join(join) => (Timeline::Group(join.group), join.joined_at, join.joined_ordinal),
+        Change::Leave(leave) => (Timeline::Group(leave.group), leave.ceiling, leave.ceiling_ordinal),
+        Change::Mark(mark) => {
+            let highest = mark.read.max(mark.read_max).max(mark.delivered_max);
+            (mark.row.timeline, highest, mark.read_ordinal)
+        }
+        Change::Clear(clear) => (clear.row.timeline, clear.floor, clear.floor_ordinal),
+        Change::Hide(hide) => {
+            let hidden = decode_hides(decoded.tail)?;
+            let last = hidden.iter().max_by_key(|hidden| hidden.seq)?;
+            (hide.row.timeline, last.seq, last.ordinal)
+        }
+        Change::Amend(amend) => (amend.timeline, amend.seq, amend.ordinal),
+        Change::Forget(forget) => (forget.timeline, forget.floor, forget.floor_ordinal),
+        Change::Trim(trim) => (trim.timeline, trim.trim, trim.trim_ordinal),
+        _ => return None,
+    })
 }
