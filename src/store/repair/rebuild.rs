@@ -115,13 +115,15 @@ impl Work<'_> {
     pub(super) fn guess(&mut self, tip: &Tip) -> Result<()> {
         let timeline = tip.timeline;
         let (mut upper, mut pointer) = (tip.indexed, tip.unit);
+        // A head may be an older one, if the newest is lost; an index is not.
+        let mut is_bounded = false;
         for index in (0..self.stretches.len()).rev() {
             if self.stretches[index].is_unsealed {
                 continue;
             }
             if !self.stretches[index].is_blind {
                 if let Some((first, _, previous)) = self.stretches[index].extent(timeline)? {
-                    (upper, pointer) = (first - 1, previous);
+                    (upper, pointer, is_bounded) = (first - 1, previous, true);
                 }
                 continue;
             }
@@ -131,6 +133,9 @@ impl Work<'_> {
                 continue;
             }
             let found_first = found.and_then(|found| found.keys().next().copied());
+            if let Some(last) = found.and_then(|found| found.keys().next_back().copied()).filter(|_| !is_bounded) {
+                upper = upper.max(last);
+            }
             let mut older = (0, 0);
             for stretch in self.stretches[..index].iter().rev() {
                 if let Some((_, last, _)) = stretch.extent(timeline)? {
@@ -144,7 +149,7 @@ impl Work<'_> {
             }
             if low <= upper {
                 self.stretches[index].held.push((timeline, low, upper));
-                upper = low - 1;
+                (upper, is_bounded) = (low - 1, true);
             }
             pointer = older.1;
         }
