@@ -48,7 +48,10 @@ fn main() -> ExitCode {
     }
     let done = match &options.child {
         Some(path) => append_until_killed(&options, path),
-        None => options.kinds.iter().try_for_each(|kind| soak(&options, *kind)),
+        None => match options.kinds[..] {
+            [kind] => soak(&options, kind),
+            _ => options.kinds.iter().try_for_each(|kind| soak_apart(*kind)),
+        },
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,6 +72,13 @@ fn open(options: &Options, path: &Path) -> restante::Result<Store> {
         how = how.merge_fan_in(fan_in);
     }
     Store::open(path, how)
+}
+
+/// One kind of several, in a process of its own: what an allocator keeps of the one before is none of its memory.
+fn soak_apart(kind: Kind) -> Outcome<()> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let status = command.args(std::env::args_os().skip(1)).args(["--traffic", kind.name()]).status()?;
+    if status.success() { Ok(()) } else { Err(format!("{} traffic: {status}", kind.name()).into()) }
 }
 
 /// All of it, for one kind of traffic.
