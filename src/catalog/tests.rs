@@ -158,11 +158,11 @@ mod on_disk {
         for path in directory.files() {
             let bytes = fs::read(&path).unwrap();
             let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-            for offset in 0..bytes.len() {
-                file.write_all_at(&[bytes[offset] ^ 1 << (offset % 8)], offset as u64).unwrap();
+            for (offset, byte) in bytes.iter().enumerate() {
+                file.write_all_at(&[byte ^ 1 << (offset % 8)], offset as u64).unwrap();
                 directory.check_set_aside(&(&path, offset));
                 directory.put_back();
-                file.write_all_at(&[bytes[offset]], offset as u64).unwrap();
+                file.write_all_at(&[*byte], offset as u64).unwrap();
                 flips += 1;
             }
         }
