@@ -131,7 +131,7 @@ impl Options {
     /// About how many bytes of memory what the store keeps of its timelines and users may take. Default
     /// 256 MiB, at least [`MEMORY_BYTES_MIN`]. What is not used is let go and read again when it is needed;
     /// what no sealing has written down yet stays, and a sealing begins early when that is a quarter of it. The state of
-    /// timelines and users takes three quarters, the rest is for sealing, merging and indexes of files.
+    /// timelines and users takes five eighths, the rest is for sealing, merging and indexes of files.
     /// Mapped files are not counted: the operating system takes their pages back as it likes.
     pub fn memory_bytes_max(mut self, bytes: u64) -> Options {
         self.memory_bytes = bytes;

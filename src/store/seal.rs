@@ -39,7 +39,7 @@ impl Pipeline {
     /// How many bytes the state may take. The rest of the memory is for sealing and merging, for the indexes of segments, and
     /// for what an allocator cannot give back.
     pub(super) fn resident_bytes_max(&self) -> usize {
-        usize::try_from(self.options.memory_bytes / 4 * 3).unwrap_or(usize::MAX)
+        usize::try_from(self.options.memory_bytes / 8 * 5).unwrap_or(usize::MAX)
     }
 
     /// Seals the oldest closed journal that is not sealed; false if there is none.
