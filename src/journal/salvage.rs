@@ -9,7 +9,7 @@ use super::header::FRAMES_OFFSET;
 use super::live::{Epochs, Files, OpenMark};
 use super::manifest::{LiveFile, Manifest};
 use super::newest::Previous;
-use super::prepare::TMP_SUFFIX;
+use super::prepare::{EVIDENCE_SUFFIX, TMP_SUFFIX};
 use super::records::Records;
 use super::recover::{RecoverOptions, draw_epoch, make_file, name_successor};
 use super::verify::Examined;
@@ -32,7 +32,7 @@ pub(crate) struct Salvaged {
 
 /// Under which name a damaged file stays.
 pub(crate) fn evidence_name(name: &str) -> String {
-    format!("{name}.evidence")
+    format!("{name}{EVIDENCE_SUFFIX}")
 }
 
 /// The seed of a journal's checksums, by all that is known of it but its first page, of which only the salt is believed.

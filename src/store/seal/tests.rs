@@ -79,6 +79,32 @@ fn memory_is_reckoned_as_it_comes_and_goes() {
     assert!(store.pipeline.state().resident_bytes() <= 64 << 10);
 }
 
+/// The file that recovery makes is short; what does not fit into it goes to the next one.
+#[test]
+fn a_batch_that_does_not_fit_the_file_of_recovery_is_taken() {
+    let storage = SimStorage::new(6);
+    let open = |storage: Arc<dyn Storage>| {
+        let options = Options::default().threads(Threads::Inline).durability(Durability::Buffered);
+        Store::open_on(storage, options).unwrap()
+    };
+    let store = open(storage.clone());
+    store.append(Draft::direct(UserId(1), UserId(2), b"before")).wait().unwrap();
+    let killed = storage.crash_at(storage.operations(), CrashPlan { seed: 1, loss: Loss::Nothing });
+    let store = open(killed.clone());
+    let body = vec![5; 60_000];
+    let drafts: Vec<Draft<'_>> = (0..139).map(|_| Draft::direct(UserId(1), UserId(2), &body)).collect();
+    // Some of the room is taken, and the largest batch does not fit into the rest of it.
+    store.append_batch(&drafts[..20]).wait().unwrap();
+    let before = store.statistics().files.journals.count;
+    let sent = store.append_batch(&drafts).wait().unwrap();
+    assert_eq!(sent.last().unwrap().seq, Seq(160));
+    assert!(store.statistics().files.journals.count > before, "the batch went to the next file");
+    store.close().unwrap();
+    let store = open(killed);
+    let page = store.history(UserId(2), Peer::User(UserId(1)), &HistoryQuery::newest()).unwrap();
+    assert_eq!(page.messages.first().unwrap().seq, Seq(160));
+}
+
 /// Of a timeline that is only on disk, an append to it loads the head and the sender's row. The other one's row
 /// matters only to a message that opens the session.
 #[test]
