@@ -176,19 +176,29 @@ impl Runs {
     fn range(&self, from: &[u8], prefix: &[u8], filter_prefix_bytes: usize, each: &mut Each<'_, bool>) -> Result<()> {
         let hash = prefix_hash(&prefix[..filter_prefix_bytes]);
         let mut cursors = Vec::new();
-        for run in &*self.runs {
-            let parts = run.parts_from(from);
-            let Some(part) = parts.first() else { continue };
-            let first_key = part.first_key();
-            if first_key > from && !first_key.starts_with(prefix) {
-                continue;
+        for runs in self.runs.chunks(RUNS_MAX) {
+            let mut found: [&[Arc<Table>]; RUNS_MAX] = [&[]; RUNS_MAX];
+            let mut touched = 0;
+            for (run, parts) in runs.iter().zip(&mut found) {
+                *parts = run.parts_from(from);
+                let Some(part) = parts.first() else { continue };
+                let first_key = part.first_key();
+                if first_key > from && !first_key.starts_with(prefix) {
+                    *parts = &[];
+                } else if filter_prefix_bytes > 0 {
+                    touched ^= part.touch_filter(hash);
+                }
             }
-            // If this part has none, the later ones have none either: it ends above `from`, and if not with the prefix,
-            // then above all that begins with it.
-            if filter_prefix_bytes > 0 && !part.may_have_hash(hash)? {
-                continue;
+            // All lines of filters are fetched at once, before any of them is waited for.
+            std::hint::black_box(touched);
+            for parts in found {
+                // If this part has none, the later ones have none either: it ends above `from`, and if not with the
+                // prefix, then above all that begins with it.
+                let Some(part) = parts.first() else { continue };
+                if filter_prefix_bytes == 0 || part.may_have_hash(hash)? {
+                    cursors.extend(RunCursor::new(parts, from, prefix)?);
+                }
             }
-            cursors.extend(RunCursor::new(parts, from, prefix)?);
         }
         let mut union = Union::new(cursors);
         while let Some(entry) = union.entry() {

@@ -210,15 +210,23 @@ impl Table {
         self.may_have_hash(prefix_hash(prefix))
     }
 
+    /// Where the filter's line for a prefix lies, if there is a filter.
+    fn line_offset(&self, hash: u64) -> Option<u64> {
+        let line_count = self.footer.filter_lines;
+        (line_count > 0).then(|| self.footer.filter_offset() + line_of(hash, line_count) * LINE_BYTES as u64)
+    }
+
+    /// Makes the CPU fetch what `may_have_hash` looks at; whoever calls it uses the answer for nothing else.
+    pub(super) fn touch_filter(&self, hash: u64) -> u8 {
+        let line = self.line_offset(hash).and_then(|offset| self.file.mapped(offset, LINE_BYTES));
+        line.map_or(0, |line| line[0])
+    }
+
     /// As `may_have`, by the prefix's hash.
     pub(super) fn may_have_hash(&self, hash: u64) -> Result<bool> {
-        let line_count = self.footer.filter_lines;
-        if line_count == 0 {
-            return Ok(false);
-        }
-        let offset = self.footer.filter_offset() + line_of(hash, line_count) * LINE_BYTES as u64;
+        let Some(offset) = self.line_offset(hash) else { return Ok(false) };
         let mut copy = [0; LINE_BYTES];
-        let mapped = self.file.mapped(offset, LINE_BYTES);
+        let mapped = self.file.mapped(offset, LINE_BYTES).and_then(|line| line.first_chunk());
         let line = match mapped {
             Some(line) => line,
             None => {

@@ -31,6 +31,8 @@ pub(crate) mod stored;
 
 mod resident;
 
+mod present;
+
 mod apply;
 
 mod admit;
@@ -45,6 +47,7 @@ pub(crate) use lost::{LostRun, LostRuns};
 pub(crate) use member::{Hide, Notes, Presence, Row};
 pub(crate) use needs::{Need, take_misses};
 pub(crate) use overlay::Taken;
+pub(crate) use present::Needs;
 pub(crate) use resident::Loaded;
 pub(crate) use roster::Seat;
 pub(crate) use sequence::{
@@ -357,11 +360,15 @@ impl State {
     }
 
     fn person(&self, user: UserId) -> Option<&Person> {
-        let person = &self.people[*self.users.get(&user)? as usize];
+        Some(self.person_at(*self.users.get(&user)?))
+    }
+
+    fn person_at(&self, index: u32) -> &Person {
+        let person = &self.people[index as usize];
         if !person.used.load(Ordering::Relaxed) {
             person.used.store(true, Ordering::Relaxed);
         }
-        Some(person)
+        person
     }
 }
 

@@ -70,22 +70,22 @@ enum Undo {
 impl Overlay {
     /// The newest value of a timeline's tip.
     pub fn tip(&self, state: &State, timeline: Timeline) -> Option<Tip> {
-        if self.newest > 0
-            && let Some((_, tip)) = self.tips.get(&timeline)
-        {
-            return Some(*tip);
-        }
-        state.head_of(timeline).map(|head| head.tip)
+        self.pending_tip(timeline).or_else(|| state.head_of(timeline).map(|head| &head.tip)).copied()
+    }
+
+    /// The pending value of a timeline's tip.
+    pub fn pending_tip(&self, timeline: Timeline) -> Option<&Tip> {
+        if self.newest == 0 { None } else { self.tips.get(&timeline).map(|(_, tip)| tip) }
     }
 
     /// The newest value of a row.
     pub fn row(&self, state: &State, timeline: Timeline, user: UserId) -> Option<Row> {
-        if self.newest > 0
-            && let Some((_, row)) = self.rows.get(&(timeline, user))
-        {
-            return Some(*row);
-        }
-        state.row_of(user, timeline).copied()
+        self.pending_row(timeline, user).or_else(|| state.row_of(user, timeline)).copied()
+    }
+
+    /// The pending value of a row.
+    pub fn pending_row(&self, timeline: Timeline, user: UserId) -> Option<&Row> {
+        if self.newest == 0 { None } else { self.rows.get(&(timeline, user)).map(|(_, row)| row) }
     }
 
     /// The pending message that took a client id.

@@ -12,7 +12,6 @@ use super::State;
 use super::cells::{NEWEST_UNKNOWN, Standing};
 use super::growth::push_exactly;
 use super::member::{Notes, Person, Row};
-use super::needs::Need;
 use super::stored::{self, Entries, Globals};
 use super::timeline::{Head, Part, Tip, Unsealed};
 use crate::id::{NameKind, Source, Timeline, UserId};
@@ -113,54 +112,6 @@ impl State {
         self.commit_times = times;
     }
 
-    /// The head of a timeline, if it is in memory.
-    pub fn head_if_here(&self, timeline: Timeline) -> Option<&Head> {
-        self.cells.head(self.cells.slot(timeline)?)
-    }
-
-    /// Whether a user is in the timeline now, by what is in memory.
-    pub fn is_present_here(&self, user: UserId, timeline: Timeline) -> bool {
-        let row = self.cells.slot(timeline).and_then(|slot| self.person(user)?.row(slot));
-        row.is_some_and(Row::is_present)
-    }
-
-    /// Whether a thing is in memory; as a look does, it notes a miss.
-    pub fn has(&self, need: &Need) -> bool {
-        if self.is_all_here() {
-            return true;
-        }
-        match need {
-            Need::Head(timeline) => {
-                let slot = self.cells.slot(*timeline);
-                slot.is_some_and(|slot| !matches!(self.cells.get(slot).standing, Standing::Unknown))
-            }
-            Need::Person(user) => self.person(*user).is_some_and(|person| person.is_known),
-            Need::Row(user, timeline) => self.person(*user).is_some_and(|person| {
-                person.is_complete || self.cells.slot(*timeline).is_some_and(|slot| person.row(slot).is_some())
-            }),
-            Need::Rows(user) => self.person(*user).is_some_and(|person| person.is_complete),
-            Need::Name(kind, name) => self.names.id(*kind, name).is_some(),
-            Need::NameOf(kind, id) => self.names.name(*kind, *id).is_some(),
-        }
-    }
-
-    /// Keeps a thing in memory until `version` is published. It is there.
-    pub fn pin(&self, need: &Need, version: u64) {
-        match need {
-            Need::Head(timeline) => {
-                if let Some(slot) = self.cells.slot(*timeline) {
-                    self.cells.get(slot).pinned.fetch_max(version, Ordering::Relaxed);
-                }
-            }
-            Need::Person(user) | Need::Row(user, _) | Need::Rows(user) => {
-                if let Some(index) = self.users.get(user) {
-                    self.people[*index as usize].pinned.fetch_max(version, Ordering::Relaxed);
-                }
-            }
-            Need::Name(..) | Need::NameOf(..) => self.names.pin(version),
-        }
-    }
-
     /// Takes in what was loaded, unless it is in memory by now.
     pub fn install(&mut self, loaded: Loaded) {
         match loaded {
@@ -236,6 +187,11 @@ impl State {
     }
 
     pub(super) fn person_or_insert(&mut self, user: UserId) -> &mut Person {
+        let index = self.index_or_insert(user);
+        &mut self.people[index]
+    }
+
+    fn index_or_insert(&mut self, user: UserId) -> usize {
         let State { users, people, free_people, pending, version, .. } = self;
         let index = *users.entry(user).or_insert_with(|| {
             let person = if pending.is_all_here_at(*version) { Person::new(user) } else { Person::unknown(user) };
@@ -249,7 +205,7 @@ impl State {
             push_exactly(people, person);
             (people.len() - 1) as u32
         });
-        &mut people[index as usize]
+        index as usize
     }
 
     /// A head that is about to change; made if there is none.
@@ -301,24 +257,32 @@ impl State {
 
     /// A row that is about to change; made if there is none.
     pub(super) fn row_to_change(&mut self, user: UserId, slot: u32) -> &mut Row {
-        if self.person_or_insert(user).row(slot).is_none() {
-            let is_known = self.pending.is_all_here_at(self.version) || self.person_or_insert(user).is_complete;
-            debug_assert!(is_known, "a row is made only if there is none on disk: {}", user.0);
-            self.cells.get_mut(slot).rows += 1;
-            self.person_or_insert(user).insert(Row::outside(slot), None);
-            self.reckon_person(user);
-        }
-        let State { cells, pending, users, people, .. } = self;
-        let person = &mut people[users[&user] as usize];
+        let index = self.index_or_insert(user);
+        let place = self.people[index].place(slot).unwrap_or_else(|| self.add_row(user, slot));
+        let State { cells, pending, people, .. } = self;
+        let person = &mut people[index];
         let now = changed_in(pending.round);
-        let row = *person.row(slot).expect("it was just made sure of");
-        if row.unsealed != now {
+        if person.rows[place].unsealed != now {
+            let row = person.rows[place];
             pending.write_down_row(user, cells.get(slot).timeline, &row, person);
             pending.lists.rows.push((user, slot));
         }
-        let row = person.row_mut(slot).expect("it was just made sure of");
+        let row = &mut person.rows[place];
         row.unsealed = now;
         row
+    }
+
+    /// Makes a row where there is none, and says where it stands among the user's.
+    #[cold]
+    fn add_row(&mut self, user: UserId, slot: u32) -> usize {
+        let is_known = self.pending.is_all_here_at(self.version) || self.person_or_insert(user).is_complete;
+        debug_assert!(is_known, "a row is made only if there is none on disk: {}", user.0);
+        self.cells.get_mut(slot).rows += 1;
+        let person = self.person_or_insert(user);
+        person.insert(Row::outside(slot), None);
+        let place = person.rows.len() - 1;
+        self.reckon_person(user);
+        place
     }
 
     /// A user whose existence is about to change.

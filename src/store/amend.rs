@@ -64,7 +64,7 @@ impl Store {
         let decided = pipeline.sequence(
             self.durability,
             &mut plan,
-            |plan, _, _, all| all.push(Need::Head(plan.timeline)),
+            |plan, _, all| all.push(Need::Head(plan.timeline)),
             |plan, sequencer, state, now| sequencer.amend(state, now, plan, body.unwrap_or_default()),
             |plan| find(pipeline, plan, body),
         );
@@ -86,7 +86,7 @@ impl Store {
             .and_then(|timeline| self.pipeline.of_one_moment(|| plan_hide(&self.pipeline, timeline, user, seqs)));
         self.planned(
             plan,
-            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, _, all| needs::session(plan.user, plan.timeline, all),
             |plan, sequencer, state, now| sequencer.hide(state, now, plan),
         )
     }

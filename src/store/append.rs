@@ -211,9 +211,7 @@ impl Store {
         let decided = pipeline.sequence(
             self.durability,
             &mut prepared,
-            |prepared, sequencer, state, all| {
-                prepared.iter().for_each(|item| needs::append(sequencer, state, item, all));
-            },
+            |prepared, sequencer, all| prepared.iter().for_each(|item| needs::append(sequencer, item, all)),
             |prepared, sequencer, state, now| sequencer.append(state, now, prepared, is_batch),
             |prepared| look_up(pipeline, prepared),
         );

@@ -29,7 +29,7 @@ impl Store {
     pub fn resolve_or_create(&self, kind: NameKind, name: &[u8]) -> Ticket<Resolved> {
         self.planned(
             check_name(name),
-            |(), sequencer, _, all| {
+            |(), sequencer, all| {
                 all.push(Need::Name(kind, name.to_vec()));
                 if kind == NameKind::User {
                     all.push(Need::Person(UserId(sequencer.next_name(kind))));

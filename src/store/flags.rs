@@ -61,7 +61,7 @@ impl Store {
         });
         self.planned(
             plan,
-            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, _, all| needs::session(plan.user, plan.timeline, all),
             |plan, sequencer, state, now| sequencer.set_flags(state, now, plan),
         )
     }
@@ -76,7 +76,7 @@ impl Store {
             .and_then(|()| self.session_timeline(user, peer));
         self.planned(
             timeline,
-            |timeline, _, _, all| needs::session(user, *timeline, all),
+            |timeline, _, all| needs::session(user, *timeline, all),
             |timeline, sequencer, state, now| sequencer.set_metadata(state, now, *timeline, user, metadata),
         )
     }

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::id::{GroupId, Seq, Timeline, UserId, Version};
 use crate::limits::{JOIN_USERS_MAX, METADATA_BYTES_MAX, check};
 use crate::settings::GroupSettings;
-use crate::state::{Effect, Joined, Need, join_bytes_max};
+use crate::state::{Effect, Joined, Need, Needs, join_bytes_max};
 use crate::storage::Body;
 
 /// What is known of a group.
@@ -140,7 +140,7 @@ impl Store {
                 check("bytes of a bulk join", bytes, batch_bytes_max(journal_bytes))
             });
         let needs =
-            |all: &mut Vec<Need>| users.iter().for_each(|user| needs::member(*user, Timeline::Group(group), all));
+            |all: &mut Needs<'_>| users.iter().for_each(|user| needs::member(*user, Timeline::Group(group), all));
         self.checked(checked, needs, |sequencer, state, now| sequencer.join(state, now, group, users))
     }
 

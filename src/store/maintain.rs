@@ -10,7 +10,7 @@ use crate::error::{ErrorKind, Result};
 use crate::events;
 use crate::limits::HORIZON_MICROS;
 use crate::settings::Settings;
-use crate::state::{Decided, Effect, Maintained, Need, Sequencer, State, TrimPlan};
+use crate::state::{Decided, Effect, Maintained, Need, Needs, Sequencer, State, TrimPlan};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -74,15 +74,14 @@ fn maintain(pipeline: &Pipeline, durability: Durability, now: Timestamp, scope: 
     let mut decided = pipeline.sequence(
         durability,
         &mut (),
-        |(), _, _, _| (),
+        |(), _, _| (),
         |(), sequencer, _, now| sequencer.raise_horizon(now, horizon),
         |()| Ok(()),
     )?;
     let Ok(maintained) = &mut decided.result else { return Ok(decided) };
     let mut waiting = 0;
     Round::new(pipeline, now, scope).plan(|mut plan| {
-        let needs =
-            |plan: &TrimPlan, _: &Sequencer, _: &State, all: &mut Vec<Need>| all.push(Need::Head(plan.timeline));
+        let needs = |plan: &TrimPlan, _: &Sequencer, all: &mut Needs<'_>| all.push(Need::Head(plan.timeline));
         let trim =
             |plan: &mut TrimPlan, sequencer: &mut Sequencer, state: &State, now| sequencer.trim(state, now, plan);
         let Decided { result, rests_on } = pipeline.sequence(durability, &mut plan, needs, trim, |_| Ok(()))?;

@@ -26,7 +26,7 @@ impl Store {
         });
         self.planned(
             plan,
-            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, _, all| needs::session(plan.user, plan.timeline, all),
             |plan, sequencer, state, now| sequencer.mark_read(state, now, plan),
         )
     }
@@ -43,7 +43,7 @@ impl Store {
         });
         self.planned(
             plan,
-            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, _, all| needs::session(plan.user, plan.timeline, all),
             |plan, sequencer, state, now| sequencer.mark_delivered(state, now, plan),
         )
     }
@@ -62,7 +62,7 @@ impl Store {
             self.session_timeline(user, peer).and_then(|timeline| plan_unread(&self.pipeline, timeline, user, seq));
         self.planned(
             plan,
-            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, _, all| needs::session(plan.user, plan.timeline, all),
             |plan, sequencer, state, now| sequencer.mark_unread_from(state, now, plan),
         )
     }
@@ -98,7 +98,7 @@ impl Store {
         });
         self.planned(
             plan,
-            |plan, _, _, all| needs::session(plan.user, plan.timeline, all),
+            |plan, _, all| needs::session(plan.user, plan.timeline, all),
             |plan, sequencer, state, now| sequencer.clear(state, now, plan),
         )
     }

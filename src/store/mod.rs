@@ -110,7 +110,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::events;
 use crate::id::{Epoch, Peer, Timeline, UserId, Version};
 use crate::journal::Recovery;
-use crate::state::{Answer, Need, Sequencer, State};
+use crate::state::{Answer, Needs, Sequencer, State};
 use crate::storage::{RealStorage, Storage};
 use pipeline::Pipeline;
 use std::fmt;
@@ -258,7 +258,7 @@ impl Store {
     fn planned<P, T>(
         &self,
         plan: Result<P>,
-        needs: impl Fn(&P, &Sequencer, &State, &mut Vec<Need>),
+        needs: impl Fn(&P, &Sequencer, &mut Needs<'_>),
         mut decide: impl FnMut(&mut P, &mut Sequencer, &State, u64) -> Answer<T>,
     ) -> Ticket<T> {
         match plan {
@@ -271,10 +271,10 @@ impl Store {
     fn checked<T>(
         &self,
         checked: Result<()>,
-        needs: impl Fn(&mut Vec<Need>),
+        needs: impl Fn(&mut Needs<'_>),
         mut decide: impl FnMut(&mut Sequencer, &State, u64) -> Answer<T>,
     ) -> Ticket<T> {
-        let needs = |(): &(), _: &Sequencer, _: &State, all: &mut Vec<Need>| needs(all);
+        let needs = |(): &(), _: &Sequencer, all: &mut Needs<'_>| needs(all);
         self.planned(checked, needs, |(), sequencer, state, now| decide(sequencer, state, now))
     }
 
@@ -282,7 +282,7 @@ impl Store {
     fn ticket<P, T>(
         &self,
         mut plan: P,
-        needs: impl Fn(&P, &Sequencer, &State, &mut Vec<Need>),
+        needs: impl Fn(&P, &Sequencer, &mut Needs<'_>),
         decide: impl FnMut(&mut P, &mut Sequencer, &State, u64) -> Answer<T>,
     ) -> Ticket<T> {
         let decided = self.pipeline.sequence(self.durability, &mut plan, needs, decide, |_| Ok(()));

@@ -4,10 +4,10 @@
 
 use crate::change::{Change, decode_mentions};
 use crate::id::{NameKind, Timeline, UserId};
-use crate::state::{Need, PreparedAppend, Sequencer, State};
+use crate::state::{Head, Need, Needs, PreparedAppend, Row, Sequencer};
 
 /// The needs of a user's session.
-pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
+pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Needs<'_>) {
     needs.push(Need::Head(timeline));
     needs.push(Need::Row(user, timeline));
     // A broadcast is seen from the user's first appearance on, and a direct session may be its first.
@@ -18,28 +18,40 @@ pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
 
 /// The needs of an append, as far as they show: more may show with the head and the sender's row. Most messages
 /// open nothing, and then the rows of others do not matter.
-pub(super) fn append(sequencer: &Sequencer, state: &State, item: &PreparedAppend, needs: &mut Vec<Need>) {
+pub(super) fn append(sequencer: &Sequencer, item: &PreparedAppend, needs: &mut Needs<'_>) {
     let PreparedAppend { timeline, sender, .. } = *item;
     let mentioned = item.mentioned.iter().map(|(_, user)| *user);
+    let (head, row) = needs.head_and_row(timeline, sender);
     // What is decided and not published yet counts: somebody may just have been removed, or have left.
-    let tip = sequencer.overlay.tip(state, timeline);
-    let opens = tip.map_or_else(|| state.has(&Need::Head(timeline)), |tip| tip.opens);
-    let row = sequencer.overlay.row(state, timeline, sender);
-    let is_outside = row.map_or_else(|| state.has(&Need::Row(sender, timeline)), |row| !row.is_present());
+    let opens = match sequencer.overlay.pending_tip(timeline) {
+        Some(tip) => tip.opens,
+        None => opens(head),
+    };
+    let is_outside = match sequencer.overlay.pending_row(timeline, sender) {
+        Some(row) => !row.is_present(),
+        None => is_outside(row),
+    };
     message((opens, is_outside), timeline, sender, mentioned, needs);
 }
 
+/// Whether a message opens the timeline; not, as long as nobody knows.
+fn opens(head: Option<Option<&Head>>) -> bool {
+    head.is_some_and(|head| head.is_none_or(|head| head.tip.opens))
+}
+
+/// Whether a sender is not in the timeline; not, as long as nobody knows.
+fn is_outside(row: Option<Option<&Row>>) -> bool {
+    row.is_some_and(|row| !row.is_some_and(Row::is_present))
+}
+
+/// The needs of a message besides its head and its sender's row.
 fn message(
     (opens, is_outside): (bool, bool),
     timeline: Timeline,
     sender: UserId,
     mentioned: impl Iterator<Item = UserId>,
-    needs: &mut Vec<Need>,
+    needs: &mut Needs<'_>,
 ) {
-    needs.push(Need::Head(timeline));
-    if !sender.is_none() {
-        needs.push(Need::Row(sender, timeline));
-    }
     match timeline {
         Timeline::Direct(_) | Timeline::Inbox(..) => {
             let ends = timeline.ends().into_iter().flat_map(|pair| [pair.low(), pair.high()]);
@@ -60,16 +72,13 @@ fn message(
 }
 
 /// The needs of a change that is replayed.
-pub(super) fn needs_of_change(state: &State, change: &Change, tail: &[u8], needs: &mut Vec<Need>) {
+pub(super) fn needs_of_change(change: &Change, tail: &[u8], needs: &mut Needs<'_>) {
     match change {
         Change::Append(append) => {
             let mentions = tail.get(..append.mention_bytes.into()).and_then(decode_mentions).unwrap_or_default();
             let told = mentions.iter().filter(|mentioned| mentioned.has_row).map(|mentioned| mentioned.user);
-            let head = state.head_if_here(append.timeline);
-            let opens = head.map_or_else(|| state.has(&Need::Head(append.timeline)), |head| head.tip.opens);
-            let is_outside = state.has(&Need::Row(append.sender, append.timeline))
-                && !state.is_present_here(append.sender, append.timeline);
-            message((opens, is_outside), append.timeline, append.sender, told, needs);
+            let (head, row) = needs.head_and_row(append.timeline, append.sender);
+            message((opens(head), is_outside(row)), append.timeline, append.sender, told, needs);
             if append.opens.sender_appears {
                 needs.push(Need::Person(append.sender));
             }
@@ -102,12 +111,12 @@ pub(super) fn needs_of_change(state: &State, change: &Change, tail: &[u8], needs
 }
 
 /// The needs of what begins or ends a membership.
-pub(super) fn member(user: UserId, timeline: Timeline, needs: &mut Vec<Need>) {
+pub(super) fn member(user: UserId, timeline: Timeline, needs: &mut Needs<'_>) {
     needs.extend([Need::Head(timeline), Need::Row(user, timeline), Need::Person(user)]);
 }
 
 /// The needs of a user's end.
-pub(super) fn removal(user: UserId, needs: &mut Vec<Need>) {
+pub(super) fn removal(user: UserId, needs: &mut Needs<'_>) {
     needs.extend([Need::Rows(user), Need::Person(user), Need::NameOf(NameKind::User, user.0)]);
 }
 

@@ -10,7 +10,7 @@ use crate::journal::{
     FileTable, Found, Manifest, Records, ReplayTarget, Replayed, Sealed, SealedJournal, Unreplayable,
 };
 use crate::segment::{Runs, SegmentInfo, SegmentKind, Table};
-use crate::state::{CommitTimes, Need, State};
+use crate::state::{CommitTimes, Need, Needs, State};
 use crate::storage::Storage;
 use crate::unit::{Segments, Unit, Units, open_messages};
 use std::collections::BTreeMap;
@@ -68,13 +68,13 @@ impl ReplayTarget for Opening {
             return Ok(());
         }
         if !state.is_all_here() {
-            let mut needs = Vec::new();
-            needs_of_change(state, &change, tail, &mut needs);
-            load_into(state, &needs)?;
             // Whom it is about may show only with the head.
-            needs.clear();
-            needs_of_change(state, &change, tail, &mut needs);
-            load_into(state, &needs)?;
+            for _ in 0..2 {
+                let mut needs = Needs::new(state);
+                needs_of_change(&change, tail, &mut needs);
+                let missing = needs.into_missing();
+                load_into(state, &missing)?;
+            }
         }
         if !self.takes_all {
             state.admits(&change, tail, commit)?;

@@ -7,7 +7,7 @@ use super::visible::Sessions;
 use super::{Store, Ticket};
 use crate::error::{Error, ErrorKind, Result};
 use crate::id::{NameKind, Timeline, UserId};
-use crate::state::{AmendFound, AmendPlan, Effect, Need, Sequencer, State};
+use crate::state::{AmendFound, AmendPlan, Effect, Need, Needs, Sequencer};
 
 /// What removing a user did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,8 +62,7 @@ impl Store {
         }
         loop {
             let forget = |timeline| {
-                let needs =
-                    move |(): &(), _: &Sequencer, _: &State, all: &mut Vec<Need>| needs::member(user, timeline, all);
+                let needs = move |(): &(), _: &Sequencer, all: &mut Needs<'_>| needs::member(user, timeline, all);
                 self.ticket((), needs, move |(), sequencer, state, now| sequencer.forget(state, now, timeline, user))
             };
             // All are on their way before the first is waited for, so that they share a sync.
@@ -86,7 +85,7 @@ impl Store {
     fn end_user(&self, user: UserId) -> Result<Option<Effect>> {
         self.ticket(
             (),
-            |(), _, _, all| needs::removal(user, all),
+            |(), _, all| needs::removal(user, all),
             |(), sequencer, state, now| sequencer.remove_user(state, now, user),
         )
         .wait()
@@ -124,9 +123,7 @@ impl Store {
                 let (ordinal, counts, alerts) = (append.ordinal, append.counts, append.alerts);
                 let found = Some(AmendFound { ordinal, counts, alerts, body_version: 0, is_same: false });
                 let plan = AmendPlan { timeline, seq, by: UserId::NONE, recalls: true, found };
-                let needs = |plan: &AmendPlan, _: &Sequencer, _: &State, all: &mut Vec<Need>| {
-                    all.push(Need::Head(plan.timeline))
-                };
+                let needs = |plan: &AmendPlan, _: &Sequencer, all: &mut Needs<'_>| all.push(Need::Head(plan.timeline));
                 tickets.push(
                     self.ticket(plan, needs, |plan, sequencer, state, now| sequencer.amend(state, now, plan, &[])),
                 );

@@ -19,7 +19,7 @@ use crate::journal::{
     CommitPoint, Epochs, Installed, JournalFile, LiveFile, LocalSync, Manifest, OpenMark, Place, RecoverOptions,
     Recovery, Spare, SyncPoint, Writer, prepare_spare, recover,
 };
-use crate::state::{Answer, Decided, Need, Sequenced, Sequencer, Stale, State, take_misses};
+use crate::state::{Answer, Decided, Needs, Sequenced, Sequencer, Stale, State, take_misses};
 use crate::storage::{Storage, StorageLock};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -187,7 +187,7 @@ impl Pipeline {
         &self,
         durability: Durability,
         call: &mut C,
-        needs: impl Fn(&C, &Sequencer, &State, &mut Vec<Need>),
+        needs: impl Fn(&C, &Sequencer, &mut Needs<'_>),
         mut decide: impl FnMut(&mut C, &mut Sequencer, &State, u64) -> Answer<T>,
         mut recheck: impl FnMut(&mut C) -> Result<()>,
     ) -> Result<Decided<T>> {
@@ -195,35 +195,32 @@ impl Pipeline {
         if durability == Durability::Buffered && !self.unsynced_marked.load(Ordering::Acquire) {
             self.mark_unsynced().map_err(|error| self.refusal(error))?;
         }
-        let (mut needed, mut segments) = (Vec::new(), None);
+        let mut lacking = None;
         loop {
             let answer = {
                 let mut sequencer = self.sequencer();
                 let queued = sequencer.forming.len();
                 let state = self.state();
+                let mut needed = Needs::new(&state);
                 if !state.is_all_here() {
-                    needed.clear();
-                    needs(call, &sequencer, &state, &mut needed);
+                    needs(call, &sequencer, &mut needed);
                     take_misses();
                 }
-                let is_missing = needed.iter().any(|need| !state.has(need));
-                if !is_missing && !state.is_all_here() {
-                    add(&self.statistics.hits.0, 1);
-                }
-                let answer = if is_missing {
-                    segments = Some(state.segments.clone());
-                    Err(Stale::Missing)
-                } else {
+                let answer = if needed.are_met() {
+                    if !state.is_all_here() {
+                        add(&self.statistics.hits.0, 1);
+                    }
                     decide(call, &mut sequencer, &state, self.now())
+                } else {
+                    Err(Stale::Missing)
                 };
                 if sequencer.forming.len() > queued {
                     self.calls.fetch_add(1, Ordering::Relaxed);
-                    let version = sequencer.last_version();
-                    needed.iter().for_each(|need| state.pin(need, version));
+                    needed.keep(sequencer.last_version());
                     debug_assert_eq!(take_misses(), [], "a change is decided with all it needs in memory");
                 }
-                if is_missing {
-                    needed.retain(|need| !state.has(need));
+                if !needed.are_met() {
+                    lacking = Some((state.segments.clone(), needed.into_missing()));
                 }
                 answer
             };
@@ -241,8 +238,8 @@ impl Pipeline {
                 Err(Stale::Recheck) => recheck(call)?,
                 Err(Stale::Pending(version)) => self.publish_up_to(version).map_err(|error| self.refusal(error))?,
                 Err(Stale::Missing) => {
-                    let segments = segments.take().expect("it was kept with what was missing");
-                    self.load(&segments, &needed)?;
+                    let (segments, missing) = lacking.take().expect("it was kept with the answer");
+                    self.load(&segments, &missing)?;
                 }
                 Err(Stale::NeedsRoom) => self.make_room().map_err(|error| self.refusal(error))?,
             }

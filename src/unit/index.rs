@@ -40,7 +40,7 @@ struct Run {
 #[derive(Clone, Copy, Debug)]
 struct Message {
     timestamp: u64,
-    /// Which timeline: the index in `timelines`, later its rank among them.
+    /// Which timeline: the index in `timelines`.
     timeline: u32,
     offset: u32,
     /// Above the first one in the journal.
@@ -151,16 +151,13 @@ impl JournalIndex {
         }
         let mut order: Vec<u32> = (0..self.timelines.len() as u32).collect();
         order.sort_unstable_by_key(|number| self.timelines[*number as usize].timeline);
-        let mut ranks = vec![0; order.len()];
-        order.iter().enumerate().for_each(|(rank, number)| ranks[*number as usize] = rank as u32);
-        self.messages.iter_mut().for_each(|message| message.timeline = ranks[message.timeline as usize]);
-        self.messages.sort_unstable_by_key(|message| (message.timeline, message.offset));
-        let mut messages = self.messages.iter();
+        let mut by_timeline = self.by_timeline(&order).into_iter();
         let mut chunk = ChunkBuilder::default();
         for number in order {
             let Run { timeline, first_seq, count, .. } = self.timelines[number as usize];
             let previous = previous(timeline)?;
-            for (index, message) in messages.by_ref().take(count as usize).enumerate() {
+            for (index, message) in by_timeline.by_ref().take(count as usize).enumerate() {
+                let message = self.messages[message as usize];
                 let version = self.first_version + u64::from(message.version_delta);
                 let (offset, body_bytes) = (message.offset.into(), message.body_bytes.into());
                 let timestamp = message.timestamp;
@@ -172,6 +169,24 @@ impl JournalIndex {
             end_chunk(&mut run, &mut chunk, (timeline, first_seq, previous), &mut key)?;
         }
         run.finish()
+    }
+
+    /// The messages, by their indexes: those of each timeline in the order in which they came, the timelines in
+    /// `order`.
+    fn by_timeline(&self, order: &[u32]) -> Vec<u32> {
+        let mut next = vec![0; order.len()];
+        let mut start = 0;
+        for number in order {
+            next[*number as usize] = start;
+            start += self.timelines[*number as usize].count as usize;
+        }
+        let mut sorted = vec![0; self.messages.len()];
+        for (index, message) in self.messages.iter().enumerate() {
+            let place = &mut next[message.timeline as usize];
+            sorted[*place] = index as u32;
+            *place += 1;
+        }
+        sorted
     }
 }
 

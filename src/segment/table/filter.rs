@@ -64,8 +64,10 @@ pub(super) fn line_add(line: &mut [u8], hash: u64) {
 
 /// Whether the prefix may have been added to this line, which is its own.
 #[inline]
-pub(super) fn line_has(line: &[u8], hash: u64) -> bool {
-    bits_of(hash).all(|bit| line[bit / 8] & (1 << (bit % 8)) != 0)
+pub(super) fn line_has(line: &[u8; LINE_BYTES], hash: u64) -> bool {
+    // All of them, whatever the first ones say: a branch that is guessed wrong would wait for this line, and so would
+    // the lines of the next tables behind it.
+    bits_of(hash).fold(1, |all, bit| all & (line[bit / 8] >> (bit % 8))) & 1 == 1
 }
 
 /// Writes the checksum of a line that will lie at `offset`.

@@ -60,7 +60,7 @@ fn an_append_while_the_other_is_removed_knows_that_its_sender_exists() {
     let timeline = Timeline::direct(ANN, BOB);
     let forgotten = store.ticket(
         (),
-        |(), _, _, all| member(BOB, timeline, all),
+        |(), _, all| member(BOB, timeline, all),
         |(), sequencer, state, now| sequencer.forget(state, now, timeline, BOB),
     );
     let sent = store.append(Draft::direct(ANN, BOB, b"again"));

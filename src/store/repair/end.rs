@@ -22,7 +22,7 @@ use crate::journal::{
 };
 use crate::segment::{PART_BYTES, RunPlan, RunWriter, SegmentInfo, SegmentKind};
 use crate::state::stored::{self, Entries};
-use crate::state::{CommitTimes, Need, State};
+use crate::state::{CommitTimes, Need, Needs, State};
 use std::collections::BTreeMap;
 
 /// Something to apply: by its version, records without content first.
@@ -276,12 +276,12 @@ fn take(opening: &mut Opening, decoded: Decoded<'_>, place: Place, rows_version:
     // Times do not go back, whatever the records say.
     let commit = Commit { time: commit.time.max(opening.state.time), ..commit };
     if commit.version > rows_version {
-        let mut needs = Vec::new();
         for _ in 0..2 {
-            needs.clear();
-            needs_of_change(&opening.state, &change, tail, &mut needs);
+            let mut needs = Needs::new(&opening.state);
+            needs_of_change(&change, tail, &mut needs);
             needs.extend(more_needs(&change));
-            load_into(&mut opening.state, &needs)?;
+            let missing = needs.into_missing();
+            load_into(&mut opening.state, &missing)?;
         }
         if let Change::RemoveUser(change) = &change {
             let state = &opening.state;
