@@ -219,32 +219,44 @@ impl Stamp {
     }
 }
 
-/// Names the file that goes on from this one. The caller syncs.
-pub(crate) fn write_succession(file: &dyn StorageFile, seed: u32, successor: u64) -> io::Result<()> {
+/// Names the file that goes on from this one, and takes away stamps that are none: the end of a process tore them, and
+/// nobody writes another one. False if there is nothing to write. The caller syncs.
+pub(crate) fn write_succession(file: &dyn StorageFile, seed: u32, successor: u64) -> io::Result<bool> {
+    if let Some(page) = read_page(file)? {
+        let torn: Vec<usize> = damaged_stamps(&page, seed).collect();
+        let is_named = FileHeader::decode(&page).is_ok_and(|page| page.successor == Some(successor));
+        if torn.is_empty() && is_named {
+            return Ok(false);
+        }
+        torn.iter().try_for_each(|offset| file.write_at(*offset as u64, &[0; STAMP_BYTES]))?;
+    }
     let mut bytes = [0; SUCCESSION_BYTES];
     bytes[..8].copy_from_slice(&successor.to_le_bytes());
     let crc = checksum(&bytes[..SUCCESSION_BYTES - 4], seed);
     bytes[SUCCESSION_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
-    file.write_at(SUCCESSION_OFFSET as u64, &bytes)
+    file.write_at(SUCCESSION_OFFSET as u64, &bytes)?;
+    Ok(true)
 }
 
 /// Where a slot of the first page is neither empty nor good, and what should be there. A slot lies in one sector, so no
-/// crash tears it.
+/// power cut tears it; the end of a process may, and the next opening mends what it tore.
 pub(super) fn damaged_slots(page: &[u8; PAGE_BYTES], seed: u32) -> Vec<(u64, &'static str)> {
-    let slot = |offset: usize, length: usize| &page[offset..offset + length];
-    let is_empty = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-    let mut damaged = Vec::new();
-    for offset in STAMP_OFFSETS {
-        let bytes = slot(offset, STAMP_BYTES);
-        if !is_empty(bytes) && decode_stamp(bytes, seed).is_none() {
-            damaged.push((offset as u64, "a stamp"));
-        }
-    }
-    let bytes = slot(SUCCESSION_OFFSET, SUCCESSION_BYTES);
+    let mut damaged: Vec<_> = damaged_stamps(page, seed).map(|offset| (offset as u64, "a stamp")).collect();
+    let bytes = &page[SUCCESSION_OFFSET..SUCCESSION_OFFSET + SUCCESSION_BYTES];
     if !is_empty(bytes) && decode_succession(bytes, seed).is_none() {
         damaged.push((SUCCESSION_OFFSET as u64, "a succession"));
     }
     damaged
+}
+
+fn damaged_stamps(page: &[u8; PAGE_BYTES], seed: u32) -> impl Iterator<Item = usize> {
+    let stamp = |offset: usize| &page[offset..offset + STAMP_BYTES];
+    let is_damaged = move |offset: &usize| !is_empty(stamp(*offset)) && decode_stamp(stamp(*offset), seed).is_none();
+    STAMP_OFFSETS.into_iter().filter(is_damaged)
+}
+
+fn is_empty(slot: &[u8]) -> bool {
+    slot.iter().all(|byte| *byte == 0)
 }
 
 fn seed_of(uuid: &[u8; 16], file_id: u64, salt: u64) -> u32 {
