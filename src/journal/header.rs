@@ -26,6 +26,7 @@
 
 use crate::storage::{REWRITABLE_BYTES, StorageFile};
 use std::io;
+use std::mem::offset_of;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -80,11 +81,13 @@ pub(crate) const FILE_ID_MAX: u64 = (1 << 31) - 1;
 pub(crate) const STAMP_UNNAMED: u64 = 1;
 
 /// Where the store's uuid lies.
-pub(crate) const UUID_OFFSET: u64 = 16;
+pub(crate) const UUID_OFFSET: u64 = offset_of!(RawHeader, uuid) as u64;
+const SALT_OFFSET: u64 = offset_of!(RawHeader, salt) as u64;
 /// Where frames begin.
 pub(crate) const FRAMES_OFFSET: u64 = REWRITABLE_BYTES;
 
 const _: () = assert!(HEADER_BYTES == 88, "docs/format.md says 88 bytes");
+const _: () = assert!(UUID_OFFSET == 16 && SALT_OFFSET == 40, "docs/format.md says where uuid and salt are");
 const _: () = assert!(STAMP_BYTES == 32, "docs/format.md says 32 bytes");
 
 /// What a journal file says about itself.
@@ -130,11 +133,7 @@ impl FileHeader {
     /// The seed of every checksum in the file, so that no frame of another store or file, and none
     /// that stood here before the file was reused, is taken for one of this file.
     pub fn seed(&self) -> u32 {
-        let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&self.uuid);
-        hasher.update(&self.file_id.to_le_bytes());
-        hasher.update(&self.salt.to_le_bytes());
-        hasher.finalize()
+        seed_of(&self.uuid, self.file_id, self.salt)
     }
 
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -220,32 +219,52 @@ impl Stamp {
     }
 }
 
-/// Names the file that goes on from this one. The caller syncs.
-pub(crate) fn write_succession(file: &dyn StorageFile, seed: u32, successor: u64) -> io::Result<()> {
+/// Names the file that goes on from this one, and takes away stamps that are none: the end of a process tore them, and
+/// nobody writes another one. False if there is nothing to write. The caller syncs.
+pub(crate) fn write_succession(file: &dyn StorageFile, seed: u32, successor: u64) -> io::Result<bool> {
+    if let Some(page) = read_page(file)? {
+        let torn: Vec<usize> = damaged_stamps(&page, seed).collect();
+        let is_named = FileHeader::decode(&page).is_ok_and(|page| page.successor == Some(successor));
+        if torn.is_empty() && is_named {
+            return Ok(false);
+        }
+        torn.iter().try_for_each(|offset| file.write_at(*offset as u64, &[0; STAMP_BYTES]))?;
+    }
     let mut bytes = [0; SUCCESSION_BYTES];
     bytes[..8].copy_from_slice(&successor.to_le_bytes());
     let crc = checksum(&bytes[..SUCCESSION_BYTES - 4], seed);
     bytes[SUCCESSION_BYTES - 4..].copy_from_slice(&crc.to_le_bytes());
-    file.write_at(SUCCESSION_OFFSET as u64, &bytes)
+    file.write_at(SUCCESSION_OFFSET as u64, &bytes)?;
+    Ok(true)
 }
 
 /// Where a slot of the first page is neither empty nor good, and what should be there. A slot lies in one sector, so no
-/// crash tears it.
+/// power cut tears it; the end of a process may, and the next opening mends what it tore.
 pub(super) fn damaged_slots(page: &[u8; PAGE_BYTES], seed: u32) -> Vec<(u64, &'static str)> {
-    let slot = |offset: usize, length: usize| &page[offset..offset + length];
-    let is_empty = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
-    let mut damaged = Vec::new();
-    for offset in STAMP_OFFSETS {
-        let bytes = slot(offset, STAMP_BYTES);
-        if !is_empty(bytes) && decode_stamp(bytes, seed).is_none() {
-            damaged.push((offset as u64, "a stamp"));
-        }
-    }
-    let bytes = slot(SUCCESSION_OFFSET, SUCCESSION_BYTES);
+    let mut damaged: Vec<_> = damaged_stamps(page, seed).map(|offset| (offset as u64, "a stamp")).collect();
+    let bytes = &page[SUCCESSION_OFFSET..SUCCESSION_OFFSET + SUCCESSION_BYTES];
     if !is_empty(bytes) && decode_succession(bytes, seed).is_none() {
         damaged.push((SUCCESSION_OFFSET as u64, "a succession"));
     }
     damaged
+}
+
+fn damaged_stamps(page: &[u8; PAGE_BYTES], seed: u32) -> impl Iterator<Item = usize> {
+    let stamp = |offset: usize| &page[offset..offset + STAMP_BYTES];
+    let is_damaged = move |offset: &usize| !is_empty(stamp(*offset)) && decode_stamp(stamp(*offset), seed).is_none();
+    STAMP_OFFSETS.into_iter().filter(is_damaged)
+}
+
+fn is_empty(slot: &[u8]) -> bool {
+    slot.iter().all(|byte| *byte == 0)
+}
+
+fn seed_of(uuid: &[u8; 16], file_id: u64, salt: u64) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(uuid);
+    hasher.update(&file_id.to_le_bytes());
+    hasher.update(&salt.to_le_bytes());
+    hasher.finalize()
 }
 
 fn decode_succession(bytes: &[u8], seed: u32) -> Option<u64> {
@@ -268,6 +287,14 @@ fn checksum(fields: &[u8], seed: u32) -> u32 {
     hasher.update(&seed.to_le_bytes());
     hasher.update(fields);
     hasher.finalize()
+}
+
+/// The seed of a file whose first page may be damaged. The rest of it being known from elsewhere, only the salt is read,
+/// and is not checked: with a wrong seed no frame of the file is good. `None` if there is no salt to read.
+pub(crate) fn journal_seed(file: &dyn StorageFile, uuid: &[u8; 16], file_id: u64) -> Option<u32> {
+    let mut salt = [0; size_of::<U64>()];
+    file.read_at(SALT_OFFSET, &mut salt).ok()?;
+    Some(seed_of(uuid, file_id, u64::from_le_bytes(salt)))
 }
 
 /// Reads the first page of `file`; a shorter file is padded with what no header has.
@@ -338,6 +365,26 @@ mod tests {
             let mut flipped = page;
             flipped[byte] ^= 1 << (bit % 8);
             assert!(FileHeader::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn of_a_damaged_page_only_the_salt_is_needed() {
+        let FileHeader { uuid, file_id, salt, .. } = header();
+        let storage = SimStorage::new(1);
+        let seed_in = |page: &[u8]| {
+            storage.replace("x", page.to_vec());
+            journal_seed(&*storage.open("x").unwrap(), &uuid, file_id)
+        };
+        let mut page = [0xee; PAGE_BYTES];
+        page[40..48].copy_from_slice(&salt.to_le_bytes());
+        assert_eq!(seed_in(&page), Some(header().seed()));
+        assert_eq!(seed_in(&page[..48]), Some(header().seed()));
+        assert_eq!(seed_in(&page[..47]), None);
+        for byte in 40..48 {
+            page[byte] ^= 1;
+            assert!(seed_in(&page).is_some_and(|seed| seed != header().seed()), "byte {byte}");
+            page[byte] ^= 1;
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) use directory::{SealedJournal, open_sealed as open_sealed_journal};
 #[cfg(test)]
 pub(crate) use file::open_sealed;
 pub(crate) use file::{FileTable, JournalFile, journal_id, journal_name};
-pub(crate) use header::UUID_OFFSET;
+pub(crate) use header::{UUID_OFFSET, journal_seed};
 pub use live::EpochEnd;
 pub(crate) use live::{Epochs, OpenMark};
 pub(crate) use manifest::{Installed, LiveFile, Manifest};
@@ -58,7 +58,7 @@ pub(crate) use records::{
 };
 pub use recover::Recovery;
 pub(crate) use recover::{Found, RecoverOptions, ReplayTarget, ends_since, recover};
-pub(crate) use salvage::{begin_with_list, evidence_name, journal_seed, records_bytes_max, salvage, write_records};
+pub(crate) use salvage::{begin_with_list, evidence_name, records_bytes_max, salvage, write_records};
 pub(crate) use scan::{Replayed, Unreplayable};
 pub(crate) use survey::{Surveyed, survey};
 pub(crate) use verify::{Examined, JournalSubject, examine, sort_out};

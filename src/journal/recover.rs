@@ -9,7 +9,7 @@ use super::directory::{
 };
 use super::file::{JournalFile, journal_id, journal_name};
 use super::frame::{self, FrameKind};
-use super::header::{FRAMES_OFFSET, FileHeader, Stamp, read_page, write_succession};
+use super::header::{FRAMES_OFFSET, Stamp, write_succession};
 use super::live::{EpochEnd, Epochs, Files, OpenMark};
 use super::manifest::{LINEAGE_MAX, Manifest};
 use super::newest::{CutTail, Previous, Tail, check_listed};
@@ -453,11 +453,10 @@ pub(super) fn draw_epoch(storage: &dyn Storage) -> Result<Epoch> {
 
 pub(super) fn name_successor(file: &JournalFile, successor: u64) -> Result<()> {
     let context = |error| Error::io("name the successor of", &file.path, error);
-    let page = read_page(&*file.handle).map_err(context)?;
-    if page.is_some_and(|page| FileHeader::decode(&page).is_ok_and(|page| page.successor == Some(successor))) {
-        return Ok(());
+    if write_succession(&*file.handle, file.seed, successor).map_err(context)? {
+        file.handle.sync().map_err(context)?;
     }
-    write_succession(&*file.handle, file.seed, successor).and_then(|()| file.handle.sync()).map_err(context)
+    Ok(())
 }
 
 /// The ends of the epochs that one who knows `epoch` has not seen; all of them for one who knows none.

@@ -35,17 +35,6 @@ pub(crate) fn evidence_name(name: &str) -> String {
     format!("{name}{EVIDENCE_SUFFIX}")
 }
 
-/// The seed of a journal's checksums, by all that is known of it but its first page, of which only the salt is believed.
-pub(crate) fn journal_seed(handle: &dyn StorageFile, uuid: &[u8; 16], file_id: u64) -> Option<u32> {
-    let mut salt = [0; 8];
-    handle.read_at(40, &mut salt).ok()?;
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(uuid);
-    hasher.update(&file_id.to_le_bytes());
-    hasher.update(&salt);
-    Some(hasher.finalize())
-}
-
 /// Finds the good frames below `end`, and the good records in them.
 pub(crate) fn salvage(handle: &dyn StorageFile, path: &Path, seed: u32, end: u64) -> Result<Salvaged> {
     let mut records = Vec::new();

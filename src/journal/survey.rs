@@ -4,10 +4,10 @@
 
 use super::file::{journal_name, load_first_page};
 use super::frame::{FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_PAYLOAD_MAX, FrameKind, digest_frame, frame_bytes};
-use super::header::FRAMES_OFFSET;
+use super::header::{FRAMES_OFFSET, journal_seed};
 use super::live::{Files, OpenMark, decode_closing};
 use super::manifest::{Installed, LiveFile};
-use super::salvage::{each_record, good_frames, journal_seed};
+use super::salvage::{each_record, good_frames};
 use crate::change;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Storage, StorageFile};

@@ -353,3 +353,6 @@ impl Examined {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

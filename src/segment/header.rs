@@ -243,6 +243,14 @@ pub(crate) fn read_header(file: &dyn StorageFile, path: &Path) -> Result<Segment
     SegmentHeader::decode(&page, path)
 }
 
+/// The seed of a file whose first page may be damaged: the checksum that stands there, whatever the rest of the page
+/// says. It is not checked: with a wrong seed nothing behind the page is good. `None` if there is none to read.
+pub(crate) fn stored_seed(file: &dyn StorageFile) -> Option<u32> {
+    let mut seed = [0; size_of::<U32>()];
+    file.read_at(CRC_OFFSET as u64, &mut seed).ok()?;
+    Some(u32::from_le_bytes(seed))
+}
+
 /// The uuid that a segment file bears.
 pub(crate) fn read_uuid(storage: &dyn Storage, info: &SegmentInfo) -> Result<[u8; 16]> {
     let name = segment_name(info.kind, info.id);
@@ -265,6 +273,7 @@ pub(crate) fn checksum(seed: u32, offset: u64, bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::SimStorage;
 
     fn header() -> SegmentHeader {
         SegmentHeader {
@@ -294,6 +303,21 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode(&flipped).unwrap_err().kind(), ErrorKind::Corruption, "bit {bit}");
         }
+    }
+
+    #[test]
+    fn of_a_damaged_page_the_seed_is_left() {
+        let storage = SimStorage::new(1);
+        let seed_in = |page: &[u8]| {
+            storage.replace("x", page.to_vec());
+            stored_seed(&*storage.open("x").unwrap())
+        };
+        let (whole, seed) = header().encode();
+        let mut page = [0xee; PAGE_BYTES];
+        page[96..100].copy_from_slice(&whole[96..100]);
+        assert_eq!(seed_in(&page), Some(seed));
+        assert_eq!(seed_in(&page[..100]), Some(seed));
+        assert_eq!(seed_in(&page[..99]), None);
     }
 
     #[test]

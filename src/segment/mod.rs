@@ -22,7 +22,7 @@ mod runs;
 mod merge;
 
 pub(crate) use header::{
-    SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, read_uuid, segment_id, segment_name,
+    SegmentHeader, SegmentInfo, SegmentKind, checksum, read_header, read_uuid, segment_id, segment_name, stored_seed,
 };
 pub(crate) use merge::merge_runs;
 #[cfg(test)]

@@ -30,6 +30,7 @@ use crate::journal::{
 };
 use crate::segment::{
     PART_BYTES, RunPlan, RunWriter, Runs, SegmentInfo, SegmentKind, Table, read_header, segment_id, segment_name,
+    stored_seed,
 };
 use crate::state::stored::{self, Entries};
 use crate::state::{LostRun, Part as HeadPart};
@@ -449,11 +450,8 @@ impl<'a> Work<'a> {
             (None, info) => {
                 let opened = info.and_then(|info| open_messages(storage, &info, uuids).ok());
                 let end = opened.map_or(handle.length(), |(records, _)| records.end());
-                let mut stored = [0; 4];
-                // The checksum of the first page is the seed of all others, whatever the rest of the page says.
-                let seed = handle.read_at(96, &mut stored).ok().map(|()| u32::from_le_bytes(stored));
                 let sound = read_header(&*handle, &path).ok().map(|header| header.seed());
-                (sound.into_iter().chain(seed).collect(), end)
+                (sound.into_iter().chain(stored_seed(&*handle)).collect(), end)
             }
         };
         let mut best = None;

@@ -10,6 +10,7 @@
 use super::Store;
 use super::open::{Opening, open_segments};
 use super::pipeline::Pipeline;
+use crate::change::{Change, Decoded};
 use crate::error::{Corruption, Error, ErrorKind, Result};
 use crate::id::Timeline;
 use crate::journal::{
@@ -169,7 +170,7 @@ fn verify_open(pipeline: &Pipeline) -> Result<Verification> {
         findings.looked_at(table.info().bytes);
         table.verify(&mut |error| findings.note(error))?;
     }
-    cross_check(&segments, &files, &mut findings)?;
+    cross_check(&segments, &files, manifest.sealed_version, &mut findings)?;
     pipeline.note_verified(&manifest, &findings.damaged_files);
     Ok(findings.verification)
 }
@@ -198,7 +199,7 @@ fn verify_examined(storage: &Arc<dyn Storage>, examined: &Examined, findings: &m
         Ok(segments) => {
             let mut files = FileTable::default();
             segments.units.iter().for_each(|unit| files.insert(unit.records.clone()));
-            cross_check(&segments, &files, findings)?;
+            cross_check(&segments, &files, manifest.sealed_version, findings)?;
         }
         Err(error) => sort_out(error, &mut |error| findings.note(error))?,
     }
@@ -314,11 +315,11 @@ pub(super) fn is_whole_unit(unit: &Arc<Unit>) -> Result<bool> {
 }
 
 /// Holds files that are whole against one another.
-fn cross_check(segments: &Segments, files: &FileTable, findings: &mut Findings) -> Result<()> {
+fn cross_check(segments: &Segments, files: &FileTable, sealed_version: u64, findings: &mut Findings) -> Result<()> {
     for unit in segments.units.iter() {
         verify_unit(unit, &mut |error| findings.note_once(error))?;
     }
-    let mut rows = RowCheck { segments, files, head: None, damage: Vec::new() };
+    let mut rows = RowCheck { segments, files, sealed_version, head: None, damage: Vec::new() };
     let walked = segments.rows.walk(&[], &mut |key, value| {
         rows.row(key, value)?;
         Ok(true)
@@ -332,6 +333,8 @@ fn cross_check(segments: &Segments, files: &FileTable, findings: &mut Findings) 
 struct RowCheck<'a> {
     segments: &'a Segments,
     files: &'a FileTable,
+    /// What was changed up to here lies in units.
+    sealed_version: u64,
     head: Option<(Timeline, HeadRows)>,
     damage: Vec<Error>,
 }
@@ -366,7 +369,7 @@ impl RowCheck<'_> {
         let Some((timeline, rows)) = self.head.take() else { return Ok(()) };
         match rows.finish() {
             Some((head, _)) => {
-                let checked = check_head(self.segments, self.files, &head);
+                let checked = check_head(self.segments, self.files, self.sealed_version, &head);
                 checked.or_else(|error| sort_out(error, &mut |error| self.damage.push(error)))
             }
             None => {
@@ -393,7 +396,7 @@ fn is_row(family: u8, key: &[u8], value: &[u8]) -> bool {
 }
 
 /// Every message of a head that is in an index is found, in order, and every edit.
-fn check_head(segments: &Segments, files: &FileTable, head: &Head) -> Result<()> {
+fn check_head(segments: &Segments, files: &FileTable, sealed_version: u64, head: &Head) -> Result<()> {
     let timeline = head.timeline;
     let wrong = |seq: u64| {
         let mut key = stored::timeline_prefix(timeline);
@@ -424,17 +427,32 @@ fn check_head(segments: &Segments, files: &FileTable, head: &Head) -> Result<()>
     for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
         let Some(edit) = amendment.edit else { continue };
         let place = segments.units.edit_place(edit, timeline, seq, amendment.version)?;
-        // What no index knows yet is replayed.
-        if let Some(records) = place.and_then(|place| sealed_records(segments, files, place)) {
-            records.edited_body(place.map_or(0, Place::offset))?;
-        } else if place.is_none() {
+        let is_found = match place.and_then(|place| Some((sealed_records(segments, files, place)?, place.offset()))) {
+            Some((records, offset)) => is_edit(&records.whole(offset)?.decoded(), timeline, seq, amendment.version),
+            // What no unit has yet is replayed, and where it lies is noted anew.
+            None => place.is_some() && amendment.version > sealed_version,
+        };
+        if !is_found {
             return Err(wrong(seq));
         }
     }
     Ok(())
 }
 
+/// Whether the record is the edit of this message that was made as this version.
+fn is_edit(record: &Decoded<'_>, timeline: Timeline, seq: u64, version: u64) -> bool {
+    match record.change {
+        Change::Amend(amend) => {
+            !amend.recalls && (amend.timeline, amend.seq, record.commit.version) == (timeline, seq, version)
+        }
+        _ => false,
+    }
+}
+
 fn sealed_records<'f>(segments: &Segments, files: &'f FileTable, place: Place) -> Option<&'f Arc<Records>> {
     let is_sealed = place.file_id() >= MESSAGES_BIT || segments.units.covering(place.file_id()).is_some();
     is_sealed.then(|| files.get(place).ok()).flatten()
 }
+
+#[cfg(test)]
+mod tests;

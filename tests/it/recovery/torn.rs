@@ -3,10 +3,10 @@
 //! Never: damages what was synced.
 
 use restante::Durability::{Buffered, Sync};
-use restante::{ListQuery, SimStorage, UserId};
+use restante::{ListQuery, SimStorage, Store, UserId};
 
-use super::layout::{CLOSING, File, edit, journal, journals};
-use super::{LARGE, Subject, at, is_cut, is_whole, last, open, refused};
+use super::layout::{CLOSING, File, STAMP_BYTES, STAMPS, edit, journal, journals};
+use super::{LARGE, Subject, at, is_cut, is_whole, last, open, refused, works};
 
 /// Row `no proof`: the first bad frame and all behind it are cut, whatever is whole among them.
 #[test]
@@ -144,6 +144,34 @@ fn what_is_cut_stays_in_its_file_or_in_evidence() {
     drop(open(&image, Sync).unwrap());
     assert_eq!(journals(&image), [2]);
     assert!(image.bytes("0000000000000001.evidence").as_ref() == Some(&before));
+}
+
+/// The end of a process may leave a stamp at any byte of it. The other one counts, and nobody finds half a stamp later.
+#[test]
+fn a_torn_stamp_is_taken_away() {
+    let mut subject = Subject::new(19, Sync);
+    subject.say_some(2, LARGE);
+    let older = File::load(&subject.storage, 1);
+    subject.say_some(1, 300);
+    let image = subject.killed();
+    let newer = File::load(&image, 1);
+    let is_written = |at: &usize| older.bytes[*at..*at + STAMP_BYTES] != newer.bytes[*at..*at + STAMP_BYTES];
+    let slots: Vec<usize> = STAMPS.into_iter().filter(is_written).collect();
+    let [slot] = slots[..] else { panic!("one stamp is written at a time: {slots:?}") };
+    for torn_at in slot + 1..slot + STAMP_BYTES {
+        let image = image.deep_clone();
+        edit(&image, 1, |bytes| {
+            bytes[torn_at..slot + STAMP_BYTES].copy_from_slice(&older.bytes[torn_at..slot + STAMP_BYTES]);
+        });
+        let store = open(&image, Sync).unwrap();
+        assert_eq!((store.version().0, store.state_digest().unwrap()), last(&subject.digests), "at {torn_at}");
+        assert_eq!(journals(&image), [1, 2], "most of the file is proven, and stays");
+        let found = store.verify().unwrap();
+        assert!(found.is_whole(), "torn at {torn_at}: {found:?}");
+        works(&image, store);
+        let found = Store::verify_on(image.clone()).unwrap();
+        assert!(found.is_whole(), "torn at {torn_at}: {found:?}");
+    }
 }
 
 /// At most four evidence files are kept, the newest ones, however often a store crashes.
