@@ -360,6 +360,10 @@ impl State {
 
     /// Writes down some more of the frozen round; false once there is no more.
     pub fn write_down(&mut self, count: usize) -> bool {
+        if let Some(Frozen { lists: Lists { heads, rows, .. }, .. }) = &self.pending.frozen {
+            self.warm_heads(&heads[heads.len().saturating_sub(count)..]);
+            self.warm_rows(&rows[rows.len().saturating_sub(count)..]);
+        }
         for _ in 0..count {
             let State { cells, pending, users, people, .. } = self;
             let Some(frozen) = &mut pending.frozen else { return false };
@@ -389,6 +393,35 @@ impl State {
         true
     }
 
+    /// Looks at these heads one after another, so that the memory fetches many at once.
+    fn warm_heads(&self, slots: &[u32]) {
+        let heads = slots.iter().filter_map(|slot| match &self.cells.get(*slot).standing {
+            Standing::Here(head) => Some(head),
+            Standing::Unknown | Standing::Absent => None,
+        });
+        let heads: Vec<&Head> = heads.map(|head| &**head).collect();
+        let seen = heads.iter().map(|head| {
+            let place = head.places.last().map_or(0, |place| place.offset());
+            place ^ u64::from(head.unsealed.0) ^ head.tip.version ^ head.sides[0].time ^ head.sides[1].time
+        });
+        std::hint::black_box(seen.fold(0, |all, one| all ^ one));
+    }
+
+    /// The same for rows, each kind of thing that leads to them before the next.
+    fn warm_rows(&self, rows: &[(UserId, u32)]) {
+        let found = rows.iter().filter_map(|(user, slot)| Some((*self.users.get(user)?, *slot)));
+        let found: Vec<(u32, u32)> = found.collect();
+        let people = found.iter().map(|(index, slot)| (&self.people[*index as usize], *slot));
+        let places: Vec<(&Person, usize)> =
+            people.filter_map(|(person, slot)| Some((person, person.place(slot)?))).collect();
+        let rows = places.iter().map(|(person, place)| {
+            let row = &person.rows[*place];
+            row.version ^ row.read_max ^ row.own_last
+        });
+        let cells = found.iter().map(|(_, slot)| self.cells.get(*slot).newest);
+        std::hint::black_box(rows.chain(cells).fold(0, |all, one| all ^ one));
+    }
+
     /// The rows of the frozen round, all written down.
     pub fn take_entries(&mut self) -> Entries {
         self.pending.frozen.as_mut().map(|frozen| std::mem::take(&mut frozen.entries)).unwrap_or_default()
@@ -412,6 +445,7 @@ impl State {
 
     /// Forgets the places of messages in `journal` and older ones: an index has them.
     pub fn forget_places(&mut self, heads: &[u32], journal: u64) {
+        self.warm_heads(heads);
         for slot in heads {
             if let Some(head) = self.cells.head_mut(*slot) {
                 head.index_up_to(journal);

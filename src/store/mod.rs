@@ -18,6 +18,8 @@ mod needs;
 
 mod rows;
 
+mod shared;
+
 mod sealing;
 
 mod open;

@@ -11,6 +11,7 @@ use super::options::{Durability, Options, Threads};
 use super::progress::Progress;
 use super::rounds::Rounds;
 use super::sealing::{Sealing, SegmentIds, UNSEALED_MAX};
+use super::shared::SharedState;
 use super::statistics::{Counters, add};
 use crate::change::Change;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +24,7 @@ use crate::state::{Answer, Decided, Needs, Sequenced, Sequencer, Stale, State, t
 use crate::storage::{Storage, StorageLock};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 /// Once so many bytes of a `Buffered` store are not synced, the background thread syncs at once.
@@ -48,7 +49,7 @@ pub(crate) struct Pipeline {
     sequencer: Mutex<Sequencer>,
     writer: Mutex<WriterSide>,
     spare: Mutex<Option<Spare>>,
-    state: RwLock<State>,
+    state: SharedState,
     /// Something may be acknowledged before it is synced, and the journal says so.
     unsynced_marked: AtomicBool,
     /// Calls that queued something, and how many there had been at each of the last three syncs.
@@ -145,7 +146,7 @@ impl Pipeline {
                 unsynced_bytes: 0,
             }),
             spare: Mutex::new(None),
-            state: RwLock::new(state),
+            state: SharedState::new(state),
             calls: AtomicU64::new(0),
             calls_synced: [const { AtomicU64::new(0) }; 3],
             committing: Mutex::new(()),
@@ -168,12 +169,17 @@ impl Pipeline {
 
     /// What is published. Held only to gather: never while a message is read or anything waits.
     pub fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().expect("no thread panicked while it published")
+        self.state.read()
     }
 
     /// The same, for whoever takes in what is on disk or lets it go.
     pub fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().expect("no thread panicked while it published")
+        self.state.write()
+    }
+
+    /// Long work on what is in memory, in steps between which others have it; see [`SharedState::in_steps`].
+    pub fn in_steps(&self, step: impl FnMut(&mut State) -> bool) {
+        self.state.in_steps(step);
     }
 
     /// The clock, within the range the store takes.
@@ -348,7 +354,7 @@ impl Pipeline {
         let Some(version) = written.last().map(|last| last.item.commit.version) else {
             return;
         };
-        let mut state = self.state.write().expect("no thread panicked while it published");
+        let mut state = self.state.write();
         for Written { item, place } in written.iter() {
             state.apply(&item.change, &item.tail, *place, item.commit);
         }
@@ -378,7 +384,7 @@ impl Pipeline {
         drop(spare);
         side.file_number += 1;
         add(&self.statistics.journal_bytes, side.writer.position());
-        let mut state = self.state.write().expect("no thread panicked while it published");
+        let mut state = self.state.write();
         let mut files = (*state.files).clone();
         files.add(file);
         state.files = Arc::new(files);

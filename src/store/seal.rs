@@ -23,7 +23,7 @@ use std::sync::{Arc, MutexGuard};
 use std::time::Instant;
 
 /// So many things are written down, or let go, while nobody else has the state.
-const STEP: usize = 256;
+const STEP: usize = 1_024;
 /// After so many changes it is looked whether memory is short.
 const CHANGES_PER_CHECK: u64 = 4_096;
 /// What a closed store may leave to be replayed.
@@ -81,8 +81,7 @@ impl Pipeline {
             state.freeze(journal.file_id, self.dedup_seed);
             state.version
         };
-        // Bound to a name, the lock would be held from one step to the next.
-        while self.state_mut().write_down(STEP) {}
+        self.in_steps(|state| state.write_down(STEP));
         let entries = self.state_mut().take_entries();
         Job { journal, version, entries, is_indexed: false }
     }
@@ -142,9 +141,11 @@ impl Pipeline {
             state.forget_commit_times(journal.last_version);
             state.sealed(decided)
         };
-        for heads in heads.chunks(STEP) {
-            self.state_mut().forget_places(heads, journal.file_id);
-        }
+        let mut heads = heads.chunks(STEP);
+        self.in_steps(|state| {
+            let heads = heads.next();
+            heads.inspect(|heads| state.forget_places(heads, journal.file_id)).is_some()
+        });
         add(&self.statistics.seals, 1);
         add(&self.statistics.sealed_bytes, journal.end);
         events::sealed(journal.file_id, journal.end, started.elapsed());
@@ -244,12 +245,8 @@ impl Pipeline {
     /// Lets go of what memory does not need, as far as there is too much of it.
     pub(super) fn let_go(&self) {
         let bytes_max = self.resident_bytes_max();
-        let steps = 2 * self.state().sweep_length() / STEP + 1;
-        for _ in 0..steps {
-            if !self.state_mut().evict(STEP, bytes_max) {
-                return;
-            }
-        }
+        let mut steps = 0..2 * self.state().sweep_length() / STEP + 1;
+        self.in_steps(|state| steps.next().is_some() && state.evict(STEP, bytes_max));
     }
 
     /// Lets the background seal early if too much waits to be written down.
