@@ -27,6 +27,9 @@ mod settings;
 // Integers in few bytes.
 mod varint;
 
+// Memory for work that comes and goes.
+mod buffer;
+
 // The only way to files; real and simulated.
 mod storage;
 

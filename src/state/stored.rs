@@ -19,19 +19,21 @@
 //! | `C`, version | commit times from that version on |
 //! | `G` | what there is one of: horizon, time, settings, newest names |
 
+mod entries;
+
 mod numbers;
 
 mod head;
 
 mod row;
 
-use super::growth::push_exactly;
 use super::names::Names;
 use crate::change::{self, Change, Commit, Decoded};
 use crate::id::{NameKind, Source, Timeline, UserId};
 use crate::segment::key::{put_timeline, take_timeline};
 use crate::settings::Settings;
 use crate::varint::{put, take};
+pub(crate) use entries::Entries;
 pub(crate) use head::{HeadRows, add_head, add_parts, core_of};
 pub(crate) use row::{add_row, take_row};
 
@@ -46,89 +48,6 @@ pub(crate) const GLOBALS: u8 = b'G';
 
 const CORE: u8 = 0;
 const ROW: u8 = 1;
-
-/// Rows on their way to a sorted run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Entries {
-    /// Keys and values. In pieces: one large buffer that grows would be copied, and be larger than it need be.
-    pieces: Vec<Vec<u8>>,
-    list: Vec<Span>,
-}
-
-/// Where a row stands in [`Entries`].
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    piece: u16,
-    key: u16,
-    offset: u32,
-    /// The bytes of the value; [`NO_VALUE`] takes the row away.
-    value: u32,
-    /// How much of the key filters are asked with.
-    prefix: u16,
-    /// [`order`] of the key.
-    family: u16,
-    order: u64,
-}
-
-/// What decides between most keys at once: of two, the one with the lower order is the lower one; of two with one order,
-/// their bytes decide. It is a key's first byte, of a timeline's rows the second, too, and the eight behind: a user, a
-/// group, or a hash.
-fn order(key: &[u8]) -> (u16, u64) {
-    let (mut family, mut order) = ([0; 2], [0; 8]);
-    let (first, rest) = key.split_at(key.len().min(if key.first() == Some(&TIMELINE) { 2 } else { 1 }));
-    family[..first.len()].copy_from_slice(first);
-    match rest.first_chunk() {
-        Some(first) => order = *first,
-        None => order[..rest.len()].copy_from_slice(rest),
-    }
-    (u16::from_be_bytes(family), u64::from_be_bytes(order))
-}
-
-const NO_VALUE: u32 = u32::MAX;
-const PIECE_BYTES: usize = 1 << 20;
-
-impl Entries {
-    /// Adds a row, or that there is none, whose filters are asked with the first `prefix` bytes of its key.
-    pub fn add(&mut self, key: &[u8], prefix: usize, value: Option<&[u8]>) {
-        let bytes = key.len() + value.map_or(0, <[u8]>::len);
-        if self.pieces.last().is_none_or(|piece| piece.capacity() - piece.len() < bytes) {
-            self.pieces.push(Vec::with_capacity(bytes.max(PIECE_BYTES)));
-        }
-        let index = u16::try_from(self.pieces.len() - 1).expect("a sealing writes less than 64 GiB");
-        let piece = &mut self.pieces[usize::from(index)];
-        let offset = piece.len() as u32;
-        piece.extend_from_slice(key);
-        piece.extend_from_slice(value.unwrap_or_default());
-        let value = value.map_or(NO_VALUE, |value| u32::try_from(value.len()).expect("no row is that long"));
-        let (family, order) = order(key);
-        let (key, prefix) = (key.len() as u16, prefix as u16);
-        push_exactly(&mut self.list, Span { piece: index, key, offset, value, prefix, family, order });
-    }
-
-    /// Sorts them by key. Of several with one key the last one added stays.
-    pub fn sort(&mut self) {
-        let Entries { pieces, list } = self;
-        let key = |span: &Span| &pieces[usize::from(span.piece)][span.offset as usize..][..usize::from(span.key)];
-        let place = |span: &Span| (span.piece, span.offset);
-        list.sort_unstable_by(|one, other| {
-            let by_order = (one.family, one.order).cmp(&(other.family, other.order));
-            by_order.then_with(|| key(one).cmp(key(other))).then_with(|| place(other).cmp(&place(one)))
-        });
-        list.dedup_by(|one, before| one.order == before.order && key(one) == key(before));
-    }
-
-    /// Key, length of its prefix, and value of each.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], usize, Option<&[u8]>)> {
-        self.list.iter().map(|span| {
-            let (key, rest) = self.pieces[usize::from(span.piece)][span.offset as usize..].split_at(span.key.into());
-            (key, span.prefix.into(), (span.value != NO_VALUE).then(|| &rest[..span.value as usize]))
-        })
-    }
-
-    pub fn len(&self) -> usize {
-        self.list.len()
-    }
-}
 
 /// The beginning of all keys of a timeline.
 pub(crate) fn timeline_prefix(timeline: Timeline) -> Vec<u8> {
@@ -372,33 +291,5 @@ pub(crate) fn owner(key: &[u8]) -> Option<Owner> {
             Some(Owner::Name(kind, be(rest)?))
         }
         _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    /// Keys of few bytes, so that many begin alike.
-    fn keys() -> impl Strategy<Value = Vec<Vec<u8>>> {
-        let byte = prop_oneof![Just(0), Just(1), Just(255), Just(TIMELINE), Just(USER)];
-        vec(vec(byte, 0..14), 0..40)
-    }
-
-    proptest! {
-        #[test]
-        fn entries_are_sorted_by_all_of_their_keys_and_the_last_of_each_stays(keys in keys()) {
-            let mut entries = Entries::default();
-            for (number, key) in keys.iter().enumerate() {
-                entries.add(key, 0, Some(&[number as u8]));
-            }
-            entries.sort();
-            let mut plain = std::collections::BTreeMap::new();
-            plain.extend(keys.iter().enumerate().map(|(number, key)| (key.clone(), vec![number as u8])));
-            let found = entries.iter().map(|(key, _, value)| (key.to_vec(), value.unwrap().to_vec()));
-            prop_assert_eq!(found.collect::<Vec<_>>(), plain.into_iter().collect::<Vec<_>>());
-        }
     }
 }

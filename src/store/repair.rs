@@ -507,7 +507,7 @@ impl<'a> Work<'a> {
         }
         let mut manifest = self.manifest.clone();
         let mut rows: Vec<SegmentInfo> = segments.rows.tables().map(|table| table.info()).collect();
-        if entries.len() > 0 {
+        if !entries.is_empty() {
             entries.sort();
             let last_version = self.rows_version();
             let newest = segments.rows.tables().map(|table| table.header().first).max().unwrap_or(0);

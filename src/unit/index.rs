@@ -4,6 +4,7 @@
 //! Never: changes a journal, or keeps more than some bytes of each message.
 
 use super::chunk::{ChunkBuilder, IndexKey, Indexed, encode_edit};
+use crate::buffer::Buffer;
 use crate::change::{Change, Decoded};
 use crate::error::Result;
 use crate::id::Timeline;
@@ -21,7 +22,8 @@ pub(crate) struct JournalIndex {
     /// Finds a timeline among `timelines`.
     numbers: HashTable<u32>,
     timelines: Vec<Run>,
-    messages: Vec<Message>,
+    /// [`Message`]s.
+    messages: Buffer,
     edits: Vec<Edit>,
     /// Of the first change in the journal; 0 before there is one.
     first_version: u64,
@@ -48,7 +50,32 @@ struct Message {
     body_bytes: u32,
 }
 
-const _: () = assert!(size_of::<Message>() == 24);
+const MESSAGE_BYTES: usize = 24;
+/// Room for so many that a journal seldom has more; it takes memory as they come.
+const MESSAGES_BYTES: usize = 24 << 20;
+
+impl Message {
+    fn bytes(&self) -> [u8; MESSAGE_BYTES] {
+        let numbers = [self.timeline, self.offset, self.version_delta, self.body_bytes];
+        let mut bytes = [0; MESSAGE_BYTES];
+        bytes[..8].copy_from_slice(&self.timestamp.to_ne_bytes());
+        for (part, number) in bytes[8..].as_chunks_mut().0.iter_mut().zip(numbers) {
+            *part = number.to_ne_bytes();
+        }
+        bytes
+    }
+
+    fn of(bytes: &[u8; MESSAGE_BYTES]) -> Message {
+        let number = |at: usize| u32::from_ne_bytes(std::array::from_fn(|index| bytes[8 + 4 * at + index]));
+        Message {
+            timestamp: u64::from_ne_bytes(std::array::from_fn(|index| bytes[index])),
+            timeline: number(0),
+            offset: number(1),
+            version_delta: number(2),
+            body_bytes: number(3),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Edit {
@@ -65,7 +92,7 @@ impl JournalIndex {
             hasher: RandomState::new(),
             numbers: HashTable::new(),
             timelines: Vec::new(),
-            messages: Vec::new(),
+            messages: Buffer::with_capacity(MESSAGES_BYTES),
             edits: Vec::new(),
             first_version: 0,
         };
@@ -100,13 +127,9 @@ impl JournalIndex {
                 }
                 run.count += 1;
                 run.last_timestamp = append.timestamp;
-                self.messages.push(Message {
-                    timestamp: append.timestamp,
-                    timeline,
-                    offset: place.offset() as u32,
-                    version_delta,
-                    body_bytes,
-                });
+                let (timestamp, offset) = (append.timestamp, place.offset() as u32);
+                let message = Message { timestamp, timeline, offset, version_delta, body_bytes };
+                self.messages.extend_from_slice(&message.bytes());
             }
             Change::Amend(amend) if !amend.recalls => {
                 let (timeline, seq) = (amend.timeline, amend.seq);
@@ -157,7 +180,7 @@ impl JournalIndex {
             let Run { timeline, first_seq, count, .. } = self.timelines[number as usize];
             let previous = previous(timeline)?;
             for (index, message) in by_timeline.by_ref().take(count as usize).enumerate() {
-                let message = self.messages[message as usize];
+                let message = self.message(message as usize);
                 let version = self.first_version + u64::from(message.version_delta);
                 let (offset, body_bytes) = (message.offset.into(), message.body_bytes.into());
                 let timestamp = message.timestamp;
@@ -171,6 +194,10 @@ impl JournalIndex {
         run.finish()
     }
 
+    fn message(&self, index: usize) -> Message {
+        Message::of(&self.messages.as_chunks().0[index])
+    }
+
     /// The messages, by their indexes: those of each timeline in the order in which they came, the timelines in
     /// `order`.
     fn by_timeline(&self, order: &[u32]) -> Vec<u32> {
@@ -180,8 +207,9 @@ impl JournalIndex {
             next[*number as usize] = start;
             start += self.timelines[*number as usize].count as usize;
         }
-        let mut sorted = vec![0; self.messages.len()];
-        for (index, message) in self.messages.iter().enumerate() {
+        let messages = self.messages.as_chunks().0;
+        let mut sorted = vec![0; messages.len()];
+        for (index, message) in messages.iter().map(Message::of).enumerate() {
             let place = &mut next[message.timeline as usize];
             sorted[*place] = index as u32;
             *place += 1;

@@ -11,6 +11,7 @@ use super::Table;
 use super::block::{BLOCK_BYTES, BlockBuilder, BlockPlace, CRC_BYTES};
 use super::filter::{LINE_BYTES, line_add, line_check, line_count, line_of, line_seal, prefix_hash};
 use super::footer::{FOOTER_BYTES, Footer};
+use crate::buffer::Buffer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{REWRITABLE_BYTES, Storage};
 use std::io;
@@ -23,8 +24,6 @@ pub(crate) const KEY_BYTES_MAX: usize = 1024;
 pub(crate) const VALUE_BYTES_MAX: usize = 16 << 20;
 /// Most bytes of a part, unless one entry is larger. A part is put together in memory.
 pub(crate) const PART_BYTES: u64 = 16 << 20;
-/// By so much the memory of a part in the making grows.
-const DATA_STEP_BYTES: usize = 1 << 20;
 /// Offsets in an index have 32 bits.
 const PART_BYTES_MAX: u64 = 1 << 30;
 
@@ -61,11 +60,12 @@ pub(crate) struct RunWriter<'a> {
 impl<'a> RunWriter<'a> {
     /// `next_id` gives the ids of the files, none twice in a store.
     pub fn new(storage: &'a Arc<dyn Storage>, plan: RunPlan, next_id: &'a mut dyn FnMut() -> u64) -> RunWriter<'a> {
+        let part_bytes = plan.part_bytes.min(PART_BYTES_MAX);
         RunWriter {
             storage,
             plan,
             next_id,
-            part: Part::default(),
+            part: Part::new(part_bytes),
             part_number: 0,
             last_key: Vec::new(),
             entry_count: 0,
@@ -138,7 +138,8 @@ impl<'a> RunWriter<'a> {
             file_bytes: 0,
             salt: u64::from_le_bytes(salt),
         };
-        let (header, page, body, digest) = std::mem::take(&mut self.part).finish(header);
+        let (header, page, body, digest) =
+            std::mem::replace(&mut self.part, Part::new(self.plan.part_bytes.min(PART_BYTES_MAX))).finish(header);
 
         if self.storage.link_count(&name).is_ok() {
             // A renaming would replace it, and it may be a live file.
@@ -182,10 +183,11 @@ struct IndexBlock {
 }
 
 /// One file in the making.
-#[derive(Default)]
 struct Part {
     /// Closed data blocks, from the second page on.
-    data: Vec<u8>,
+    data: Buffer,
+    /// The block that was closed last, on its way there.
+    closed: Vec<u8>,
     data_blocks: Vec<BlockPlace>,
     block: BlockBuilder,
     index: Vec<u8>,
@@ -195,12 +197,37 @@ struct Part {
     /// Bytes of the keys of `index_blocks`, and what else the top block needs.
     top_bytes: usize,
     /// Of the distinct filter prefixes.
-    hashes: Vec<u64>,
+    hashes: Buffer,
+    last_hash: u64,
     entry_count: u64,
     tombstone_count: u64,
 }
 
 impl Part {
+    /// An empty one that will be about so long at most.
+    fn new(bytes: u64) -> Part {
+        Part {
+            data: Buffer::with_capacity(bytes as usize),
+            closed: Vec::new(),
+            data_blocks: Vec::new(),
+            block: BlockBuilder::default(),
+            index: Vec::new(),
+            index_blocks: Vec::new(),
+            index_block: BlockBuilder::default(),
+            first_key: Vec::new(),
+            top_bytes: 0,
+            hashes: Buffer::with_capacity(bytes as usize / 4),
+            last_hash: 0,
+            entry_count: 0,
+            tombstone_count: 0,
+        }
+    }
+
+    /// How many distinct prefixes the filter is given.
+    fn prefix_count(&self) -> u64 {
+        (self.hashes.len() / size_of::<u64>()) as u64
+    }
+
     /// An upper bound of the length of the file if this entry is the last one.
     fn bytes_with(&self, key: &[u8], value: Option<&[u8]>) -> u64 {
         // The data block, its index entry, that one's index block and top entry may each be new ones.
@@ -208,7 +235,7 @@ impl Part {
         let open = self.block.bytes() + BlockBuilder::entry_bytes_max(self.block.last_key(), Some(&[0; 8]));
         let new = BLOCK_BYTES / 4 + BlockBuilder::entry_bytes_max(key, value) + 2 * index_entry;
         let blocks = self.data.len() + open + self.index.len() + self.index_block.bytes() + self.top_bytes + new;
-        let filter = (line_count(self.hashes.len() as u64 + 1) + 1) * LINE_BYTES as u64;
+        let filter = (line_count(self.prefix_count() + 1) + 1) * LINE_BYTES as u64;
         (PAGE_BYTES + blocks + self.first_key.len() + KEY_BYTES_MAX + FOOTER_BYTES) as u64 + filter
     }
 
@@ -222,8 +249,9 @@ impl Part {
         if filter_prefix_bytes > 0 {
             let hash = prefix_hash(&key[..filter_prefix_bytes]);
             // Keys with one prefix are neighbours.
-            if self.hashes.last() != Some(&hash) {
-                self.hashes.push(hash);
+            if self.hashes.is_empty() || self.last_hash != hash {
+                self.hashes.extend_from_slice(&hash.to_ne_bytes());
+                self.last_hash = hash;
             }
         }
         self.block.add(key, filter_prefix_bytes, value);
@@ -234,11 +262,9 @@ impl Part {
     fn close_block(&mut self) {
         let start = self.data.len();
         let last_key = self.block.last_key().to_vec();
-        if self.data.capacity() - start < self.block.bytes() {
-            // Doubling it would take twice the part in the end.
-            self.data.reserve_exact(DATA_STEP_BYTES.max(self.block.bytes()));
-        }
-        self.block.finish(&mut self.data);
+        self.closed.clear();
+        self.block.finish(&mut self.closed);
+        self.data.extend_from_slice(&self.closed);
         // A part is cut below 1 GiB and one entry has at most 16 MiB.
         let place = BlockPlace { offset: (PAGE_BYTES + start) as u32, length: (self.data.len() - start) as u32 };
         self.data_blocks.push(place);
@@ -258,28 +284,28 @@ impl Part {
     }
 
     /// The header with its length, the first page, the bytes behind it, and the digest.
-    fn finish(mut self, mut header: SegmentHeader) -> (SegmentHeader, [u8; PAGE_BYTES], Vec<u8>, u64) {
+    fn finish(mut self, mut header: SegmentHeader) -> (SegmentHeader, [u8; PAGE_BYTES], Buffer, u64) {
         self.close_block();
         self.close_index_block();
         let mut footer = Footer {
             data_end: (PAGE_BYTES + self.data.len()) as u64,
-            filter_lines: line_count(self.hashes.len() as u64),
+            filter_lines: line_count(self.prefix_count()),
             top_offset: 0,
             data_block_count: self.data_blocks.len() as u64,
             index_block_count: self.index_blocks.len() as u64,
             entry_count: self.entry_count,
             tombstone_count: self.tombstone_count,
-            prefix_count: self.hashes.len() as u64,
+            prefix_count: self.prefix_count(),
             digest: 0,
         };
         let in_body = |offset: u64| offset as usize - PAGE_BYTES;
         let filter = in_body(footer.filter_offset())..in_body(footer.index_offset());
         let mut body = self.data;
-        body.reserve_exact(filter.end - body.len() + self.index.len() + 2 * self.top_bytes + BLOCK_BYTES);
-        body.resize(filter.end, 0);
-        for hash in &self.hashes {
-            let line = line_of(*hash, footer.filter_lines) as usize;
-            line_add(&mut body[filter.start + line * LINE_BYTES..][..LINE_BYTES], *hash);
+        body.extend_to(filter.end);
+        for hash in self.hashes.as_chunks().0 {
+            let hash = u64::from_ne_bytes(*hash);
+            let line = line_of(hash, footer.filter_lines) as usize;
+            line_add(&mut body[filter.start + line * LINE_BYTES..][..LINE_BYTES], hash);
         }
         let index_offset = footer.index_offset();
         body.extend_from_slice(&self.index);
@@ -293,7 +319,9 @@ impl Part {
             top.add(&block.last_key, 0, Some(&place.encode()));
             index_places.push(place);
         }
-        top.finish(&mut body);
+        self.closed.clear();
+        top.finish(&mut self.closed);
+        body.extend_from_slice(&self.closed);
         let footer_offset = (PAGE_BYTES + body.len()) as u64;
         let top_place =
             BlockPlace { offset: footer.top_offset as u32, length: (footer_offset - footer.top_offset) as u32 };

@@ -157,6 +157,7 @@ mod tests {
         let row = Row { read: 5, read_ordinal: 4, read_max: 5, joined_version: 290, joined_time: 900, ..row };
         let mut entries = Entries::default();
         add_row(&mut entries, UserId(1), Timeline::direct(UserId(1), UserId(2)), &row, None);
+        entries.sort();
         let (_, _, value) = entries.iter().next().unwrap();
         let expected = [0x41, 0xbf, 0x03, 0xac, 0x02, 0xe8, 0x07, 0x05, 0x01, 0x02, 0x01, 0x14, 0xc8, 0x01];
         assert_eq!(value, Some(&expected[..]));

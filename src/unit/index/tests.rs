@@ -89,7 +89,7 @@ fn holes_and_clocks_that_run_back_are_damage() {
             hasher: RandomState::new(),
             numbers: HashTable::new(),
             timelines: Vec::new(),
-            messages: Vec::new(),
+            messages: Buffer::with_capacity(0),
             edits: Vec::new(),
             first_version: 0,
         };
