@@ -355,11 +355,11 @@ impl Person {
     }
 
     pub fn row(&self, slot: u32) -> Option<&Row> {
-        Some(&self.rows[self.place(slot)?])
+        Some(&self.rows[self.position(slot)?])
     }
 
     pub fn row_mut(&mut self, slot: u32) -> Option<&mut Row> {
-        let index = self.place(slot)?;
+        let index = self.position(slot)?;
         Some(&mut self.rows[index])
     }
 
@@ -410,7 +410,7 @@ impl Person {
 
     /// The same, to write in; there is a row.
     pub fn notes_mut(&mut self, slot: u32) -> (&mut Row, &mut Notes) {
-        let index = self.place(slot).expect("notes belong to a row");
+        let index = self.position(slot).expect("notes belong to a row");
         let row = &mut self.rows[index];
         row.has_notes = true;
         (row, self.more.get_or_insert_default().notes.entry(slot).or_default())
@@ -433,7 +433,7 @@ impl Person {
     }
 
     /// Where among the rows that of a slot stands.
-    pub fn place(&self, slot: u32) -> Option<usize> {
+    pub fn position(&self, slot: u32) -> Option<usize> {
         let first = &self.first_slots[..self.rows.len().min(SLOTS_LINEAR)];
         let further = || Some(*self.more.as_ref()?.further.get(&slot)? as usize);
         first.iter().position(|first| *first == slot).or_else(further)

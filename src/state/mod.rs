@@ -29,6 +29,8 @@ mod commit_times;
 
 pub(crate) mod stored;
 
+mod unsealed;
+
 mod resident;
 
 mod present;
@@ -47,7 +49,7 @@ pub(crate) use lost::{LostRun, LostRuns};
 pub(crate) use member::{Hide, Notes, Presence, Row};
 pub(crate) use needs::{Need, take_misses};
 pub(crate) use overlay::Taken;
-pub(crate) use present::Needs;
+pub(crate) use present::{Finding, Needs};
 pub(crate) use resident::Loaded;
 pub(crate) use roster::Seat;
 pub(crate) use sequence::{
@@ -67,10 +69,10 @@ use dedup::Dedup;
 use member::Person;
 use names::Names;
 use needs::missed;
-use resident::Pending;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use unsealed::Pending;
 
 /// Everything that is published, as far as it is in memory. What is asked for and is on disk only is noted
 /// as a miss (see `needs`), and the answer means nothing then.
@@ -344,8 +346,13 @@ impl State {
         let heads = found.iter().map(|(slot, _)| self.cells.head(*slot).map_or(0, |head| head.tip.version));
         let people = found.iter().map(|(_, person)| self.people[*person as usize].exists_since);
         std::hint::black_box(heads.chain(people).fold(0, |all, one| all ^ one));
-        let rows: Vec<&Row> =
-            found.iter().filter_map(|(slot, person)| self.people[*person as usize].row(*slot)).collect();
+        self.warm_rows_of(&found);
+    }
+
+    /// Looks at rows, by their slots and by where their users stand, before any of them is waited for.
+    fn warm_rows_of(&self, found: &[(u32, u32)]) {
+        let rows = found.iter().filter_map(|(slot, person)| self.people[*person as usize].row(*slot));
+        let rows: Vec<&Row> = rows.collect();
         std::hint::black_box(rows.iter().fold(0, |all, row| all ^ row.version ^ row.read_max ^ row.own_last));
     }
 

@@ -4,7 +4,7 @@
 
 use crate::change::{Change, decode_mentions};
 use crate::id::{NameKind, Timeline, UserId};
-use crate::state::{Head, Need, Needs, PreparedAppend, Row, Sequencer};
+use crate::state::{Finding, Head, Need, Needs, PreparedAppend, Row, Sequencer};
 
 /// The needs of a user's session.
 pub(super) fn session(user: UserId, timeline: Timeline, needs: &mut Needs<'_>) {
@@ -35,12 +35,12 @@ pub(super) fn append(sequencer: &Sequencer, item: &PreparedAppend, needs: &mut N
 }
 
 /// Whether a message opens the timeline; not, as long as nobody knows.
-fn opens(head: Option<Option<&Head>>) -> bool {
+fn opens(head: Finding<'_, Head>) -> bool {
     head.is_some_and(|head| head.is_none_or(|head| head.tip.opens))
 }
 
 /// Whether a sender is not in the timeline; not, as long as nobody knows.
-fn is_outside(row: Option<Option<&Row>>) -> bool {
+fn is_outside(row: Finding<'_, Row>) -> bool {
     row.is_some_and(|row| !row.is_some_and(Row::is_present))
 }
 

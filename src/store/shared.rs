@@ -4,12 +4,15 @@
 
 use crate::state::State;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Whoever waits has been woken by then, and has the lock; or will have it after the next step.
+/// Who sleeps is awake by then, most of the time.
 const YIELD_MAX: Duration = Duration::from_micros(200);
+
+/// What is there then is half of a change.
+const PANICKED: &str = "a thread panicked while it published";
 
 pub(super) struct SharedState {
     state: RwLock<State>,
@@ -23,21 +26,26 @@ impl SharedState {
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, State> {
-        self.state.try_read().unwrap_or_else(|_| {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            let state = self.state.read().expect("no thread panicked while it published");
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            state
-        })
+        match self.state.try_read() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(_)) => panic!("{PANICKED}"),
+            Err(TryLockError::WouldBlock) => self.waiting(|| self.state.read().expect(PANICKED)),
+        }
     }
 
     pub fn write(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.try_write().unwrap_or_else(|_| {
-            self.waiting.fetch_add(1, Ordering::Relaxed);
-            let state = self.state.write().expect("no thread panicked while it published");
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            state
-        })
+        match self.state.try_write() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(_)) => panic!("{PANICKED}"),
+            Err(TryLockError::WouldBlock) => self.waiting(|| self.state.write().expect(PANICKED)),
+        }
+    }
+
+    fn waiting<G>(&self, wait: impl FnOnce() -> G) -> G {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let state = wait();
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        state
     }
 
     /// Calls `step` until it says false. Between two steps others have the state if they want it: a lock goes to whoever
@@ -50,5 +58,53 @@ impl SharedState {
                 thread::yield_now();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    /// The steps go on until the other one has had the state three times, but not for ever.
+    #[test]
+    fn who_waits_has_the_state_between_two_steps() {
+        const STEPS_MAX: u64 = 20_000;
+        let (shared, served) = (SharedState::new(State::new()), AtomicU32::new(0));
+        let (began, begun) = channel();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                shared.in_steps(|state| {
+                    // As long as a step takes.
+                    thread::sleep(Duration::from_micros(300));
+                    state.version += 1;
+                    let _ = began.send(());
+                    served.load(Ordering::Relaxed) < 3 && state.version < STEPS_MAX
+                });
+            });
+            begun.recv().expect("the first step ended");
+            for _ in 0..3 {
+                shared.write().time += 1;
+                served.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let state = shared.read();
+        assert_eq!(state.time, 3);
+        assert!(state.version < STEPS_MAX, "the state was there only after all steps");
+    }
+
+    #[test]
+    #[should_panic(expected = "a thread panicked while it published")]
+    fn after_a_panic_nobody_waits() {
+        let shared = SharedState::new(State::new());
+        let panicked = thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let _state = shared.write();
+                panic!("in the midst of a change");
+            });
+            thread.join()
+        });
+        assert!(panicked.is_err());
+        drop(shared.write());
     }
 }

@@ -1,6 +1,6 @@
 //! Looks at every byte of a store, open or not, and says where it is damaged.
 //! Owns: `Verification`, which files are looked at and what they are held against. May touch: `pipeline`, `open`,
-//! `journal`, `segment`, `unit`, `state`.
+//! `change`, `journal`, `segment`, `unit`, `state`.
 //! Never: changes a byte or a name, stops at the first damage, or keeps writers waiting for long.
 //!
 //! First each file by itself: every byte that carries something, and every one that is to be zero. Then, of what is whole,

@@ -1,5 +1,5 @@
 //! The index of a sealed journal: one pass over its records, then one sorted run.
-//! Owns: collecting where messages lie, checking that they follow one another. May touch: `chunk`, `table`,
+//! Owns: collecting where messages lie, checking that they follow one another. May touch: `buffer`, `chunk`, `table`,
 //! `change`, `journal`.
 //! Never: changes a journal, or keeps more than some bytes of each message.
 
@@ -14,6 +14,8 @@ use crate::storage::Storage;
 use ahash::RandomState;
 use hashbrown::HashTable;
 use std::sync::Arc;
+use zerocopy::little_endian::{U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Where the messages and edits of one journal lie, collected in one pass.
 #[derive(Debug)]
@@ -38,44 +40,21 @@ struct Run {
     last_timestamp: u64,
 }
 
-/// What is kept of a message until all are sorted; a journal may hold a million.
-#[derive(Clone, Copy, Debug)]
+/// What is kept of a message until the pass is over; a journal may hold a million.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
 struct Message {
-    timestamp: u64,
+    timestamp: U64,
     /// Which timeline: the index in `timelines`.
-    timeline: u32,
-    offset: u32,
+    timeline: U32,
+    offset: U32,
     /// Above the first one in the journal.
-    version_delta: u32,
-    body_bytes: u32,
+    version_delta: U32,
+    body_bytes: U32,
 }
 
-const MESSAGE_BYTES: usize = 24;
 /// Room for so many that a journal seldom has more; it takes memory as they come.
-const MESSAGES_BYTES: usize = 24 << 20;
-
-impl Message {
-    fn bytes(&self) -> [u8; MESSAGE_BYTES] {
-        let numbers = [self.timeline, self.offset, self.version_delta, self.body_bytes];
-        let mut bytes = [0; MESSAGE_BYTES];
-        bytes[..8].copy_from_slice(&self.timestamp.to_ne_bytes());
-        for (part, number) in bytes[8..].as_chunks_mut().0.iter_mut().zip(numbers) {
-            *part = number.to_ne_bytes();
-        }
-        bytes
-    }
-
-    fn of(bytes: &[u8; MESSAGE_BYTES]) -> Message {
-        let number = |at: usize| u32::from_ne_bytes(std::array::from_fn(|index| bytes[8 + 4 * at + index]));
-        Message {
-            timestamp: u64::from_ne_bytes(std::array::from_fn(|index| bytes[index])),
-            timeline: number(0),
-            offset: number(1),
-            version_delta: number(2),
-            body_bytes: number(3),
-        }
-    }
-}
+const MESSAGES_BYTES: usize = size_of::<Message>() << 20;
 
 #[derive(Clone, Copy, Debug)]
 struct Edit {
@@ -127,9 +106,14 @@ impl JournalIndex {
                 }
                 run.count += 1;
                 run.last_timestamp = append.timestamp;
-                let (timestamp, offset) = (append.timestamp, place.offset() as u32);
-                let message = Message { timestamp, timeline, offset, version_delta, body_bytes };
-                self.messages.extend_from_slice(&message.bytes());
+                let message = Message {
+                    timestamp: append.timestamp.into(),
+                    timeline: timeline.into(),
+                    offset: (place.offset() as u32).into(),
+                    version_delta: version_delta.into(),
+                    body_bytes: body_bytes.into(),
+                };
+                self.messages.extend_from_slice(message.as_bytes());
             }
             Change::Amend(amend) if !amend.recalls => {
                 let (timeline, seq) = (amend.timeline, amend.seq);
@@ -174,17 +158,21 @@ impl JournalIndex {
         }
         let mut order: Vec<u32> = (0..self.timelines.len() as u32).collect();
         order.sort_unstable_by_key(|number| self.timelines[*number as usize].timeline);
+        let messages = self.messages();
         let mut by_timeline = self.by_timeline(&order).into_iter();
         let mut chunk = ChunkBuilder::default();
         for number in order {
             let Run { timeline, first_seq, count, .. } = self.timelines[number as usize];
             let previous = previous(timeline)?;
             for (index, message) in by_timeline.by_ref().take(count as usize).enumerate() {
-                let message = self.message(message as usize);
-                let version = self.first_version + u64::from(message.version_delta);
-                let (offset, body_bytes) = (message.offset.into(), message.body_bytes.into());
-                let timestamp = message.timestamp;
-                chunk.push(first_seq + index as u64, Indexed { offset, version, timestamp, body_bytes });
+                let Message { timestamp, offset, version_delta, body_bytes, .. } = &messages[message as usize];
+                let indexed = Indexed {
+                    offset: offset.get().into(),
+                    version: self.first_version + u64::from(version_delta.get()),
+                    timestamp: timestamp.get(),
+                    body_bytes: body_bytes.get().into(),
+                };
+                chunk.push(first_seq + index as u64, indexed);
                 if chunk.is_full() {
                     end_chunk(&mut run, &mut chunk, (timeline, first_seq, previous), &mut key)?;
                 }
@@ -194,8 +182,8 @@ impl JournalIndex {
         run.finish()
     }
 
-    fn message(&self, index: usize) -> Message {
-        Message::of(&self.messages.as_chunks().0[index])
+    fn messages(&self) -> &[Message] {
+        <[Message]>::ref_from_bytes(&self.messages).expect("messages are written whole")
     }
 
     /// The messages, by their indexes: those of each timeline in the order in which they came, the timelines in
@@ -207,10 +195,10 @@ impl JournalIndex {
             next[*number as usize] = start;
             start += self.timelines[*number as usize].count as usize;
         }
-        let messages = self.messages.as_chunks().0;
+        let messages = self.messages();
         let mut sorted = vec![0; messages.len()];
-        for (index, message) in messages.iter().map(Message::of).enumerate() {
-            let place = &mut next[message.timeline as usize];
+        for (index, message) in messages.iter().enumerate() {
+            let place = &mut next[message.timeline.get() as usize];
             sorted[*place] = index as u32;
             *place += 1;
         }

@@ -211,6 +211,30 @@ fn one_missing_file_costs_what_was_in_it() {
     assert_eq!(kinds.len(), 3, "{kinds:?}");
 }
 
+/// A journal with an edit and no message: its loss is that of the message, whose words are older than what was said last.
+#[test]
+fn a_missing_edit_costs_its_message() {
+    let storage = subject();
+    let journals =
+        || -> Vec<String> { storage.names().into_iter().filter(|name| name.ends_with(".journal")).collect() };
+    let store = open(&storage);
+    store.pause_merges(true);
+    store.seal().unwrap();
+    let sealed = journals();
+    let pair = Timeline::direct(ONE, TWO);
+    store.edit(ONE, pair, Seq(10), b"at last").wait().unwrap();
+    store.seal().unwrap();
+    let edited = sealed.last().cloned().unwrap();
+    store.append(Draft::direct(TWO, ONE, b"and more")).wait().unwrap();
+    store.seal().unwrap();
+    store.close().unwrap();
+    let (before, _) = read(&open(&storage.deep_clone()));
+    assert!(journals().contains(&edited), "{edited} of {:?}", journals());
+    storage.remove_file(&edited);
+    let repair = repaired(&storage, &before, "without the edit");
+    assert_eq!(repair.messages_lost, [(pair, Seq(10), Seq(10))]);
+}
+
 #[test]
 fn one_damaged_frame_costs_what_was_in_it() {
     let storage = subject();

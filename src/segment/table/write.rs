@@ -1,5 +1,5 @@
 //! Writes one sorted run, cut into parts, each a table.
-//! Owns: the order in which the files of a run come to be and become durable. May touch: `block`, `filter`, `footer`,
+//! Owns: the order in which the files of a run come to be and become durable. May touch: `buffer`, `block`, `filter`, `footer`,
 //! `header`, `storage`.
 //! Never: leaves a file behind when it fails, as far as that is in its power; says what is live.
 //!
@@ -48,7 +48,8 @@ pub(crate) struct RunWriter<'a> {
     storage: &'a Arc<dyn Storage>,
     plan: RunPlan,
     next_id: &'a mut dyn FnMut() -> u64,
-    part: Part,
+    /// `None` until something is added.
+    part: Option<Part>,
     part_number: u64,
     last_key: Vec<u8>,
     entry_count: u64,
@@ -60,12 +61,12 @@ pub(crate) struct RunWriter<'a> {
 impl<'a> RunWriter<'a> {
     /// `next_id` gives the ids of the files, none twice in a store.
     pub fn new(storage: &'a Arc<dyn Storage>, plan: RunPlan, next_id: &'a mut dyn FnMut() -> u64) -> RunWriter<'a> {
-        let part_bytes = plan.part_bytes.min(PART_BYTES_MAX);
+        let plan = RunPlan { part_bytes: plan.part_bytes.min(PART_BYTES_MAX), ..plan };
         RunWriter {
             storage,
             plan,
             next_id,
-            part: Part::new(part_bytes),
+            part: None,
             part_number: 0,
             last_key: Vec::new(),
             entry_count: 0,
@@ -87,11 +88,11 @@ impl<'a> RunWriter<'a> {
         }
         assert!(filter_prefix_bytes <= key.len(), "the filter is given a part of the key");
         assert!(self.entry_count == 0 || *self.last_key < *key, "keys ascend strictly");
-        let part_bytes = self.plan.part_bytes.min(PART_BYTES_MAX);
-        if self.part.entry_count > 0 && self.part.bytes_with(key, value) > part_bytes {
-            self.write_part()?;
+        let part_bytes = self.plan.part_bytes;
+        if let Some(part) = self.part.take_if(|part| part.bytes_with(key, value) > part_bytes) {
+            self.write_part(part)?;
         }
-        self.part.add(key, filter_prefix_bytes, value);
+        self.part.get_or_insert_with(|| Part::new(part_bytes)).add(key, filter_prefix_bytes, value);
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
         self.entry_count += 1;
@@ -106,8 +107,8 @@ impl<'a> RunWriter<'a> {
 
     /// Writes what is left and makes all of it durable. Without an entry there is no file.
     pub fn finish(mut self) -> Result<Vec<Arc<Table>>> {
-        if self.part.entry_count > 0 {
-            self.write_part()?;
+        if let Some(part) = self.part.take() {
+            self.write_part(part)?;
         }
         if !self.tables.is_empty() {
             self.storage
@@ -118,7 +119,7 @@ impl<'a> RunWriter<'a> {
         Ok(std::mem::take(&mut self.tables))
     }
 
-    fn write_part(&mut self) -> Result<()> {
+    fn write_part(&mut self, part: Part) -> Result<()> {
         let id = (self.next_id)();
         let name = segment_name(self.plan.kind, id);
         let temporary = format!("{name}.tmp");
@@ -138,8 +139,7 @@ impl<'a> RunWriter<'a> {
             file_bytes: 0,
             salt: u64::from_le_bytes(salt),
         };
-        let (header, page, body, digest) =
-            std::mem::replace(&mut self.part, Part::new(self.plan.part_bytes.min(PART_BYTES_MAX))).finish(header);
+        let (header, page, body, digest) = part.finish(header);
 
         if self.storage.link_count(&name).is_ok() {
             // A renaming would replace it, and it may be a live file.

@@ -4,112 +4,127 @@
 
 use super::TIMELINE;
 use crate::buffer::Buffer;
+use std::cmp::Reverse;
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 /// Rows, added in any order and read in that of their keys.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entries {
-    /// Records: length of the key, how much of it filters are asked with, length of the value or [`NO_VALUE`], key, value.
+    /// Records: a [`RecordHeader`], key, value.
     pieces: Vec<Buffer>,
-    /// A [`Mark`] for each.
-    marks: Option<Buffer>,
-    /// `marks` is.
+    /// An [`Entry`] for each.
+    list: Option<Buffer>,
     is_sorted: bool,
 }
 
-/// The beginning of a key, [`order`], then the piece (2 bytes) and the offset (4) of its record.
-type Mark = [u8; MARK_BYTES];
+/// What is sorted: [`order`] of a key, and where its record lies.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct Entry {
+    family: U16,
+    order: U64,
+    piece: U16,
+    offset: U32,
+}
 
-const MARK_BYTES: usize = ORDER_BYTES + 6;
-const ORDER_BYTES: usize = 10;
-const RECORD_HEADER_BYTES: usize = 8;
-/// The row is taken away.
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+struct RecordHeader {
+    key_bytes: U16,
+    /// How much of the key filters are asked with.
+    prefix_bytes: U16,
+    /// [`NO_VALUE`] takes the row away.
+    value_bytes: U32,
+}
+
 const NO_VALUE: u32 = u32::MAX;
 const PIECE_BYTES: usize = 4 << 20;
-/// Room for a million marks, which takes memory as they come.
-const MARKS_BYTES: usize = 16 << 20;
+/// Room for a million entries, which takes memory as they come.
+const LIST_BYTES: usize = size_of::<Entry>() << 20;
 
 /// What decides between most keys at once: of two, the one with the lower order is the lower one; of two with one order,
 /// their bytes decide. It is a key's first byte, of a timeline's rows the second, too, and the eight behind: a user, a
 /// group, or a hash.
-fn order(key: &[u8]) -> [u8; ORDER_BYTES] {
-    let mut order = [0; ORDER_BYTES];
+fn order(key: &[u8]) -> (u16, u64) {
+    let (mut family, mut order) = ([0; 2], [0; 8]);
     let (first, rest) = key.split_at(key.len().min(if key.first() == Some(&TIMELINE) { 2 } else { 1 }));
-    order[..first.len()].copy_from_slice(first);
-    let rest = &rest[..rest.len().min(8)];
-    order[2..][..rest.len()].copy_from_slice(rest);
-    order
+    family[..first.len()].copy_from_slice(first);
+    let rest = &rest[..rest.len().min(order.len())];
+    order[..rest.len()].copy_from_slice(rest);
+    (u16::from_be_bytes(family), u64::from_be_bytes(order))
 }
 
-fn part<const N: usize>(bytes: &[u8], start: usize) -> [u8; N] {
-    *bytes[start..].first_chunk().expect("marks and records are written whole")
-}
+impl Entry {
+    fn order(&self) -> (u16, u64) {
+        (self.family.get(), self.order.get())
+    }
 
-/// A mark's order as numbers, and where its record lies.
-fn order_of(mark: &Mark) -> (u64, u16) {
-    (u64::from_be_bytes(part(mark, 0)), u16::from_be_bytes(part(mark, 8)))
-}
+    fn place(&self) -> (u16, u32) {
+        (self.piece.get(), self.offset.get())
+    }
 
-fn place_of(mark: &Mark) -> (u16, u32) {
-    (u16::from_be_bytes(part(mark, 10)), u32::from_be_bytes(part(mark, 12)))
-}
-
-/// Key, length of its prefix, and value of the record at a place.
-fn record(pieces: &[Buffer], (piece, offset): (u16, u32)) -> (&[u8], usize, Option<&[u8]>) {
-    let record = &pieces[usize::from(piece)][offset as usize..];
-    let key_bytes = usize::from(u16::from_ne_bytes(part(record, 0)));
-    let prefix = usize::from(u16::from_ne_bytes(part(record, 2)));
-    let value_bytes = u32::from_ne_bytes(part(record, 4));
-    let (key, rest) = record[RECORD_HEADER_BYTES..].split_at(key_bytes);
-    (key, prefix, (value_bytes != NO_VALUE).then(|| &rest[..value_bytes as usize]))
+    /// Key, length of its prefix, and value.
+    fn record<'p>(&self, pieces: &'p [Buffer]) -> (&'p [u8], usize, Option<&'p [u8]>) {
+        let (piece, offset) = self.place();
+        let record = &pieces[usize::from(piece)][offset as usize..];
+        let (header, rest) = RecordHeader::ref_from_prefix(record).expect("records are written whole");
+        let (key, rest) = rest.split_at(header.key_bytes.get().into());
+        let value_bytes = header.value_bytes.get();
+        (key, header.prefix_bytes.get().into(), (value_bytes != NO_VALUE).then(|| &rest[..value_bytes as usize]))
+    }
 }
 
 impl Entries {
     /// Adds a row, or that there is none, whose filters are asked with the first `prefix` bytes of its key.
     pub fn add(&mut self, key: &[u8], prefix: usize, value: Option<&[u8]>) {
-        let bytes = RECORD_HEADER_BYTES + key.len() + value.map_or(0, <[u8]>::len);
+        let bytes = size_of::<RecordHeader>() + key.len() + value.map_or(0, <[u8]>::len);
         if self.pieces.last().is_none_or(|piece| piece.capacity() - piece.len() < bytes) {
             self.pieces.push(Buffer::with_capacity(bytes.max(PIECE_BYTES)));
         }
-        let index = u16::try_from(self.pieces.len() - 1).expect("a sealing writes less than 256 GiB");
-        let piece = &mut self.pieces[usize::from(index)];
-        let mut mark = [0; MARK_BYTES];
-        mark[..ORDER_BYTES].copy_from_slice(&order(key));
-        mark[10..12].copy_from_slice(&index.to_be_bytes());
-        mark[12..].copy_from_slice(&(piece.len() as u32).to_be_bytes());
+        let index = self.pieces.len() - 1;
+        let piece = &mut self.pieces[index];
+        let (family, order) = order(key);
+        let entry = Entry {
+            family: family.into(),
+            order: order.into(),
+            piece: u16::try_from(index).expect("a sealing writes less than 256 GiB").into(),
+            offset: (piece.len() as u32).into(),
+        };
+        let short = |length: usize| U16::from(u16::try_from(length).expect("keys are short"));
         let value_bytes = value.map_or(NO_VALUE, |value| u32::try_from(value.len()).expect("no row is that long"));
-        let mut header = [0; RECORD_HEADER_BYTES];
-        header[..2].copy_from_slice(&(key.len() as u16).to_ne_bytes());
-        header[2..4].copy_from_slice(&(prefix as u16).to_ne_bytes());
-        header[4..].copy_from_slice(&value_bytes.to_ne_bytes());
-        piece.extend_from_slice(&header);
+        let header =
+            RecordHeader { key_bytes: short(key.len()), prefix_bytes: short(prefix), value_bytes: value_bytes.into() };
+        piece.extend_from_slice(header.as_bytes());
         piece.extend_from_slice(key);
         piece.extend_from_slice(value.unwrap_or_default());
-        self.marks.get_or_insert_with(|| Buffer::with_capacity(MARKS_BYTES)).extend_from_slice(&mark);
+        self.list.get_or_insert_with(|| Buffer::with_capacity(LIST_BYTES)).extend_from_slice(entry.as_bytes());
         self.is_sorted = false;
     }
 
     /// Sorts them by key.
     pub fn sort(&mut self) {
-        let Entries { pieces, marks, is_sorted } = self;
-        if let Some(marks) = marks {
-            let key = |mark: &Mark| record(pieces, place_of(mark)).0;
-            marks.as_chunks_mut::<MARK_BYTES>().0.sort_unstable_by(|one, other| {
-                let by_order = order_of(one).cmp(&order_of(other));
-                let by_key = by_order.then_with(|| key(one).cmp(key(other)));
-                by_key.then_with(|| place_of(other).cmp(&place_of(one)))
+        let pieces = &self.pieces;
+        if let Some(list) = &mut self.list {
+            let list = <[Entry]>::mut_from_bytes(list).expect("entries are written whole");
+            list.sort_unstable_by(|one, other| {
+                let by_order = one.order().cmp(&other.order());
+                let by_key = by_order.then_with(|| one.record(pieces).0.cmp(other.record(pieces).0));
+                by_key.then_with(|| Reverse(one.place()).cmp(&Reverse(other.place())))
             });
         }
-        *is_sorted = true;
+        self.is_sorted = true;
     }
 
     /// Key, length of its prefix, and value of each, once they are sorted. Of several with one key the last one that was
     /// added.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], usize, Option<&[u8]>)> {
         debug_assert!(self.is_sorted, "they are read in the order of their keys");
-        let marks = self.marks.as_ref().map_or(&[][..], |marks| marks.as_chunks::<MARK_BYTES>().0);
+        let list = self.list.as_deref().unwrap_or_default();
+        let list = <[Entry]>::ref_from_bytes(list).expect("entries are written whole");
         let mut before: Option<&[u8]> = None;
-        marks.iter().filter_map(move |mark| {
-            let found = record(&self.pieces, place_of(mark));
+        list.iter().filter_map(move |entry| {
+            let found = entry.record(&self.pieces);
             let is_new = before != Some(found.0);
             before = Some(found.0);
             is_new.then_some(found)
@@ -117,7 +132,7 @@ impl Entries {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.marks.is_none()
+        self.list.is_none()
     }
 }
 

@@ -20,9 +20,10 @@ impl Work<'_> {
             let Some((head, _)) = load_head(segments, tip.timeline)? else { continue };
             for (seq, amendment) in head.amended.iter().flat_map(|amended| amended.iter()) {
                 let Some(edit) = amendment.edit else { continue };
-                let is_taken_in = self.takes_in_end && edit.file_id() > self.end.sealed_through;
+                // The end that is left as it is has it, and is replayed.
+                let is_replayed = !self.takes_in_end && edit.file_id() > self.end.sealed_through;
                 let place = match segments.units.covering(edit.file_id()) {
-                    None if is_taken_in => None,
+                    None if !is_replayed => None,
                     _ => segments.units.edit_place(edit, tip.timeline, seq, amendment.version)?,
                 };
                 let is_known = self
