@@ -3,6 +3,7 @@
 //! `support`.
 //! Never: holds a model of the store; it recounts from the store's own answers.
 
+mod bigger;
 mod check;
 mod combos;
 mod crowd;
