@@ -101,17 +101,21 @@ impl Cells {
         &mut self.cells[slot as usize]
     }
 
+    /// What is known of the head at a slot. Whoever asks uses it: it survives the next sweep.
+    #[inline]
+    pub fn standing(&self, slot: u32) -> &Standing {
+        let cell = &self.cells[slot as usize];
+        if !cell.used.load(Ordering::Relaxed) {
+            cell.used.store(true, Ordering::Relaxed);
+        }
+        &cell.standing
+    }
+
     /// The head at a slot, if it is in memory.
     #[inline]
     pub fn head(&self, slot: u32) -> Option<&Head> {
-        let cell = &self.cells[slot as usize];
-        match &cell.standing {
-            Standing::Here(head) => {
-                if !cell.used.load(Ordering::Relaxed) {
-                    cell.used.store(true, Ordering::Relaxed);
-                }
-                Some(head)
-            }
+        match self.standing(slot) {
+            Standing::Here(head) => Some(head),
             Standing::Unknown | Standing::Absent => None,
         }
     }

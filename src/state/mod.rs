@@ -158,7 +158,7 @@ impl State {
     /// The slot of a timeline that exists.
     pub fn slot(&self, timeline: Timeline) -> Option<u32> {
         match self.cells.slot(timeline) {
-            Some(slot) => match self.cells.get(slot).standing {
+            Some(slot) => match self.cells.standing(slot) {
                 Standing::Here(_) => return Some(slot),
                 Standing::Absent => return None,
                 Standing::Unknown => {}

@@ -52,7 +52,7 @@ impl<'s> Needs<'s> {
     pub fn head_and_row(&mut self, timeline: Timeline, user: UserId) -> (Finding<'s, Head>, Finding<'s, Row>) {
         let state = self.state;
         let slot = state.cells.slot(timeline);
-        let is_unknown = slot.is_none_or(|slot| matches!(state.cells.get(slot).standing, Standing::Unknown));
+        let is_unknown = slot.is_none_or(|slot| matches!(state.cells.standing(slot), Standing::Unknown));
         let head = (!is_unknown || state.is_all_here()).then(|| slot.and_then(|slot| state.cells.head(slot)));
         match head {
             Some(_) => self.here.extend(slot.map(Found::Slot)),
@@ -118,7 +118,7 @@ impl State {
         let place = match need {
             Need::Head(timeline) => {
                 let slot = self.cells.slot(*timeline);
-                let known = slot.filter(|slot| !matches!(self.cells.get(*slot).standing, Standing::Unknown));
+                let known = slot.filter(|slot| !matches!(self.cells.standing(*slot), Standing::Unknown));
                 known.map(Found::Slot)
             }
             Need::Person(user) => self.find_person(*user, |person| person.is_known),

@@ -132,6 +132,10 @@ impl Options {
     /// 256 MiB, at least [`MEMORY_BYTES_MIN`]. What is not used is let go and read again when it is needed;
     /// what no sealing has written down yet stays, and a sealing begins early when that is a quarter of it. The state of
     /// timelines and users takes five eighths, the rest is for sealing, merging and indexes of files.
+    ///
+    /// A bound for journal files that fit it: what the newest file and up to two closed ones before it changed stays, some times
+    /// their length for small messages in many timelines. With [`Threads::Inline`] no sealing begins early, so there
+    /// [`Options::journal_bytes`] should be a small part of this.
     /// Mapped files are not counted: the operating system takes their pages back as it likes.
     pub fn memory_bytes_max(mut self, bytes: u64) -> Options {
         self.memory_bytes = bytes;

@@ -3,6 +3,7 @@
 //! Never: looks at a file.
 
 use super::super::sealing::Job;
+use crate::state::{Need, State, take_misses};
 use crate::storage::{CrashPlan, Loss, SimStorage, Storage};
 use crate::{
     Draft, Durability, FlagChange, HistoryQuery, ManualClock, Options, Peer, Seq, Store, Threads, Timeline, Timestamp,
@@ -54,6 +55,36 @@ fn a_timeline_that_pauses_is_found_in_every_journal() {
     assert!(store.statistics().work.seals > 8, "the journals were not sealed");
     store.close().unwrap();
     check_all(&open(&storage), &sent);
+}
+
+/// A look that asked where a timeline stands, and then misses a row, was given back a state without the timeline, and so on
+/// for ever.
+#[test]
+fn what_was_asked_for_survives_a_sweep() {
+    let storage: Arc<dyn Storage> = SimStorage::new(1);
+    let store = open(&storage);
+    for other in 2..6 {
+        store.append(Draft::direct(UserId(1), UserId(other), b"hello")).wait().unwrap();
+    }
+    store.seal().unwrap();
+    let timeline = Timeline::direct(UserId(1), UserId(2));
+    let need = Need::Head(timeline);
+    let looks: [fn(&State, &Need, Timeline); 2] =
+        [|state, _, timeline| assert!(state.slot(timeline).is_some()), |state, need, _| assert!(state.has(need))];
+    for look in looks {
+        store.pipeline.look(|state| state.head_of(timeline).map(|head| head.tip.last)).unwrap();
+        let mut state = store.pipeline.state_mut();
+        let sweep = |state: &mut State| state.evict(state.sweep_length(), 0);
+        // Whatever was used before is used no more.
+        sweep(&mut state);
+        look(&state, &need, timeline);
+        sweep(&mut state);
+        assert!(state.head_if_here(timeline).is_some());
+        sweep(&mut state);
+        sweep(&mut state);
+        assert!(!state.has(&need), "nobody used it any more");
+    }
+    take_misses();
 }
 
 /// What is loaded, grows, is let go of: the sum stays that of what is there, and within its bound.
