@@ -740,3 +740,9 @@ fn all_answers_hold_when_little_fits_in_memory() {
         run(seed, number_from_env("BIGGER_STEPS").unwrap_or(2_500));
     }
 }
+
+/// A look at the state and what it had loaded took each other's place in memory, for ever.
+#[test]
+fn a_mark_in_a_state_that_cannot_shrink_is_set() {
+    run(203, 4_000);
+}
